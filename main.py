@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functions_framework
 from cloudevents.http import CloudEvent
-from flask import request
+from flask import Request, request
 
 from infra import logs, wiring
 
@@ -61,12 +61,26 @@ def on_status(event: CloudEvent) -> None:
     status.handle(wiring.world(), event)
 
 
+@functions_framework.http
+def on_webhook(call: Request) -> tuple[str, int]:
+    from handlers import webhook
+
+    if call.method != "POST":
+        return "only POST", 405
+    body = call.stream.read(webhook.MAX_BYTES + 1)
+    secrets = webhook.read_webhook_secrets(wiring.webhook_secrets())
+    headers = {name.lower(): text for name, text in call.headers.items()}
+    return webhook.handle(wiring.world(), secrets, call.path, headers, body)
+
+
 @functions_framework.errorhandler(400)
-def on_refused(refusal: Exception) -> str:
+def on_refused(refusal: Exception) -> str | tuple[str, int]:
     """Handles a push request that functions-framework does not accept as an event, for example a
     message with attributes alone. Answered with 400, it would be redelivered for hours, so the
     handler gets it like any other message and records it.
     """
+    if wiring.function_target() == "on_webhook":
+        return "not understood", 400
     entry_points = {
         "on_wakeup": on_wakeup,
         "on_approval": on_approval,
@@ -101,7 +115,12 @@ match wiring.function_target():
         import handlers.status
 
         wiring.world().connect("store", "notifier")
+    case "on_webhook":
+        import handlers.webhook
+
+        wiring.world().connect("bus")
+        handlers.webhook.read_webhook_secrets(wiring.webhook_secrets())  # fails at once if wrong
     case "on_wakeup":
-        import handlers.wakeup  # noqa: F401
+        import handlers.wakeup
 
         wiring.world().connect("store", "compute", "scheduler")

@@ -28,7 +28,7 @@ from infra.bus.envelope import (
 )
 from infra.wiring import World
 from rollout.sources.decide import NewRelease, releases_for
-from rollout.sources.model import Ignored, SourceName
+from rollout.sources.model import SOURCE_ATTRIBUTE, Ignored, SourceName
 from rollout.sources.settings import DOCUMENT, Route, load_routes
 from rollout.spec.problems import Invalid
 from rollout.spec.strict_json import read_json
@@ -42,7 +42,6 @@ EVENTS: Mapping[str, SourceName] = {
 }
 """What a trigger of Eventarc may send without Pub/Sub."""
 WEBHOOKS: Mapping[str, SourceName] = {"hugging_face": "hugging_face", "mlflow": "mlflow"}
-SOURCE_ATTRIBUTE = "slipway-source"
 
 log = logging.getLogger("slipway")
 

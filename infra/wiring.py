@@ -15,7 +15,8 @@ wakes models) · `SLIPWAY_QUEUE_ACCOUNT` (as which tasks publish) · `SLIPWAY_CO
 `SLIPWAY_METRICS` (`cloud-monitoring`; empty: no metrics), or both: then Prometheus answers nothing
 but what gates select themselves; the same for the intake and the reconciler ·
 `SLIPWAY_GATE_SECRET`, by which the reconciler and evaluation jobs sign, and `SLIPWAY_HTTP_GATES`
-(`signed`), by which the intake knows of it · `SLIPWAY_NOTIFICATION_SECRETS`, for the notifier.
+(`signed`), by which the intake knows of it · `SLIPWAY_NOTIFICATION_SECRETS`, for the notifier ·
+`SLIPWAY_WEBHOOK_SECRETS`, for `on_webhook`.
 """
 
 from __future__ import annotations
@@ -197,6 +198,11 @@ def make_world(environment: Mapping[str, str]) -> World:
 def function_target() -> str:
     """The entry point that this instance serves, as set by the functions platform, or empty."""
     return os.environ.get("FUNCTION_TARGET", "")
+
+
+def webhook_secrets() -> str:
+    """The secrets of those who may send webhooks, as text; empty if there are none."""
+    return os.environ.get("SLIPWAY_WEBHOOK_SECRETS", "")
 
 
 def _make_clock(text: str) -> Clock:

@@ -20,6 +20,7 @@ from tests.tools import require_program
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
+WEBHOOKS = DEPLOY / "webhooks.sh"
 PROJECT = "slipway-project"
 
 Command = list[str]
@@ -220,14 +221,14 @@ def test_only_the_push_identity_may_call_the_functions() -> None:
     )
 
 
-def test_no_deployment_file_contains_a_flag_that_makes_a_function_public() -> None:
+def test_no_deployment_file_but_that_of_webhooks_makes_a_function_public() -> None:
     """Also covers branches that no dry run reaches, and the build."""
     files = [
         ROOT / "cloudbuild.yaml",
         *(
             path
             for path in DEPLOY.rglob("*")
-            if path.is_file() and path.suffix in (".sh", ".yaml", ".py")
+            if path.is_file() and path.suffix in (".sh", ".yaml", ".py") and path != WEBHOOKS
         ),
     ]
     assert len(files) >= 5
@@ -237,6 +238,33 @@ def test_no_deployment_file_contains_a_flag_that_makes_a_function_public() -> No
     assert [
         (path.name, found[0]) for path in files if (found := words.search(path.read_text()))
     ] == []
+
+
+def test_the_public_service_takes_webhooks_and_may_only_publish_them() -> None:
+    commands = dry_run("webhooks.sh", "--secret=hooks")
+    (deployed,) = starting_with("run deploy", commands)
+    assert (deployed[3], flag(deployed, "function")) == ("slipway-webhooks", "on_webhook")
+    assert {"--allow-unauthenticated", "--ingress=all"} <= set(deployed)
+    assert flag(deployed, "service-account") == email("slipway-webhooks")
+    assert flag(deployed, "set-secrets") == "SLIPWAY_WEBHOOK_SECRETS=hooks:latest"
+    bindings = [command for command in commands if "add-iam-policy-binding" in command]
+    assert {
+        (command[4], flag(command, "member"), flag(command, "role")) for command in bindings
+    } == {
+        (
+            "model-artifacts",
+            f"serviceAccount:{email('slipway-webhooks')}",
+            "roles/pubsub.publisher",
+        ),
+        (
+            "hooks",
+            f"serviceAccount:{email('slipway-webhooks')}",
+            "roles/secretmanager.secretAccessor",
+        ),
+    }
+    assert len(WEBHOOKS.read_text().split("allow-unauthenticated")) == 2
+    assert "allUsers" not in WEBHOOKS.read_text()
+    assert "slipway-webhooks" not in str([*dry_run("bootstrap.sh"), *dry_run("functions.sh")])
 
 
 def test_only_pub_sub_can_create_tokens_that_call_the_functions() -> None:
@@ -492,7 +520,7 @@ def test_the_prometheus_may_find_instances_and_change_nothing(tmp_path: Path) ->
     assert starting_with("compute instances reset", again), "a changed configuration takes effect"
 
 
-@pytest.mark.parametrize("name", ["bootstrap.sh", "functions.sh", "prometheus.sh"])
+@pytest.mark.parametrize("name", ["bootstrap.sh", "functions.sh", "prometheus.sh", "webhooks.sh"])
 def test_a_script_prints_its_usage_and_names_a_missing_argument(name: str) -> None:
     assert script(name, "--help").stdout.startswith(f"Usage: deploy/{name}")
     without = script(name)
@@ -510,6 +538,7 @@ def test_gcloud_accepts_every_command_and_flag(tmp_path: Path) -> None:
         *dry_run("bootstrap.sh"),
         *dry_run("functions.sh"),
         *dry_run("prometheus.sh"),
+        *dry_run("webhooks.sh", "--secret=hooks"),
         *run_against_existing(tmp_path, "bootstrap.sh"),
         *run_against_existing(tmp_path, "prometheus.sh"),
     ]

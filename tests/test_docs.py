@@ -19,6 +19,7 @@ import yaml
 
 from bench import page as bench_page
 from bench.gates import times
+from handlers.webhook import read_webhook_secrets
 from infra.signatures import is_signed
 from infra.store.documents import to_document
 from rollout import gates, model, strategies
@@ -356,6 +357,7 @@ def test_the_examples_of_notifications_are_valid() -> None:
 def test_the_example_of_sources_is_valid_and_names_each_field() -> None:
     routes = sources.load_routes(json.loads(example(SOURCES, "sources")))
     assert len(routes) == 4
+    assert len(read_webhook_secrets(example(SOURCES, "secrets of webhooks")).mlflow) == 2
     table = text(SOURCES).split("| field |")[1].split("\n\n")[0]
     fields = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
     assert fields == {each.name for each in dataclasses.fields(sources.Route)} - {"name"}

@@ -164,6 +164,7 @@ def loaded_by(entry_point: str, then: str = "") -> set[str]:
         ("on_alert", INTAKE_NEVER_LOADS),
         ("on_artifact", INTAKE_NEVER_LOADS),
         ("on_status", INTAKE_NEVER_LOADS),
+        ("on_webhook", INTAKE_NEVER_LOADS | {"google.cloud.firestore", "infra.store"}),
         ("on_wakeup", NEVER_LOADED),
     ],
 )
@@ -218,7 +219,7 @@ def test_the_entry_points_are_plain_functions_with_their_own_names() -> None:
     names = ast.literal_eval(process.stdout)
     entry_points = (
         *("on_release", "on_approval", "on_alert"),
-        *("on_artifact", "on_status", "on_wakeup"),
+        *("on_artifact", "on_status", "on_webhook", "on_wakeup"),
     )
     assert {name: name for name in entry_points}.items() <= names.items()
 

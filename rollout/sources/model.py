@@ -12,6 +12,10 @@ SourceName = Literal[
 ]
 
 
+SOURCE_ATTRIBUTE = "slipway-source"
+"""The attribute of a message that is a verified webhook: of which source."""
+
+
 @dataclass(frozen=True)
 class Artifact:
     """An image, weights or a model version.
