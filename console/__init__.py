@@ -3,6 +3,7 @@
     main.py       the program: options, errors, exit status
     read.py       commands that read              views.py     what they show: pure
     send.py       commands that publish           answers.py   what became of a message: pure
+    dashboard/    the pages of `slipway dashboard`
     doctor.py     `slipway doctor`                topics.py    topics and subscriptions
     connect.py    project or local stack          output.py    tables and JSON
     text.py       text for terminals: pure        follow.py    polls until a rollout has ended

@@ -42,7 +42,7 @@ class Failure(Exception):
 @dataclass(frozen=True)
 class Connection:
     """`place` says for people where the project is. `sleep` waits, and `timer` counts, in real
-    seconds; the clock of a local stack is faster.
+    seconds; the clock of a local stack is faster. `is_local`: commands find it without --project.
     """
 
     world: World
@@ -52,6 +52,7 @@ class Connection:
     find_topics: Callable[[], Topics] | None = None
     sleep: Callable[[float], None] = time.sleep
     timer: Callable[[], float] = time.monotonic
+    is_local: bool = False
 
     @property
     def store(self) -> Store:
@@ -142,8 +143,8 @@ def _local_stack(environment: Mapping[str, str]) -> Connection | None:
     world, place = make_world(stack.environment), f"the local stack, process {stack.pid}"
     if "PUBSUB_EMULATOR_HOST" in stack.environment:
         topics = _topics(project, stack.environment)
-        return Connection(world, project, place, find_topics=topics)
-    return Connection(world, project, place, RestBus(project, stack.pubsub))
+        return Connection(world, project, place, find_topics=topics, is_local=True)
+    return Connection(world, project, place, RestBus(project, stack.pubsub), is_local=True)
 
 
 def gcloud_project(environment: Mapping[str, str]) -> str:

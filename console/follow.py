@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from console.answers import Answer, Ending, Goal, ReleaseEnds, answer_in, ending_of, refused
 from console.connect import Connection, Failure
@@ -63,6 +64,20 @@ def entries(store: Store, model: str, after: str | None = None) -> Iterator[Entr
     """The entries of a model's log."""
     for document in documents(store, f"models/{model}/log", after):
         yield entry_view(document.path.rpartition("/")[2], document.data)
+
+
+def last_entries(store: Store, model: str, before: int, most: int) -> list[EntryView]:
+    """The last `most` entries of a model's log that were written before the revision `before`. Not
+    every revision has one, so that further and further ones are read.
+    """
+    back = most
+    while True:
+        after = place_before(before - back)
+        later = entries(store, model, after)
+        found = [*takewhile(lambda each: each.id < place_before(before), later)]
+        if len(found) >= most or back > before:
+            return found[-most:]
+        back *= 4
 
 
 def end_of_log(store: Store, model: str) -> str:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from console import read, send
 from console.connect import Failure, connector
+from console.dashboard.server import dashboard
 from console.doctor import doctor
 from console.options import Program
 from console.output import print_line
@@ -55,6 +56,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "history": read.history,
     "why": read.why,
     "events": read.events,
+    "dashboard": dashboard,
     "doctor": doctor,
     "plan": plan,
     "rehearse": rehearse,

@@ -107,8 +107,8 @@ def _show_status(
 
 
 def _show_all(program: Program, connection: Connection, output: Format) -> None:
-    found = sorted(_states(connection), key=_urgency)
-    lines = [_overview(state) for state in found]
+    found = sorted(map(_overview, _states(connection)), key=lambda each: each.key)
+    lines = [_line(view) for view in found]
     if output is Format.json:
         print_json(program.out, lines)
     elif not lines:
@@ -118,25 +118,15 @@ def _show_all(program: Program, connection: Connection, output: Format) -> None:
         print_table(program.out, [*lines[0]], rows, wide="waiting for")
 
 
-def _overview(state: ModelState | UnreadableModel) -> dict[str, str]:
+def _overview(state: ModelState | UnreadableModel) -> views.OverviewView:
     if isinstance(state, UnreadableModel):
-        values = (state.model, "?", "?", "?", state.why)
-    else:
-        view = views.status_view(state)
-        coming = view.candidate or view.desired
-        warning = view.conditions[0].why if view.conditions else ""
-        failed = f"release {view.last_failed} has failed" if view.last_failed else ""
-        waiting = view.on_hold or view.paused or warning or view.waiting_for or failed
-        phase = "paused" if view.paused else "on hold" if view.on_hold else view.phase
-        values = (view.model, view.stable or "-", coming or "-", phase, waiting)
+        return views.unreadable_view(state.model, state.why)
+    return views.overview_view(state)
+
+
+def _line(view: views.OverviewView) -> dict[str, str]:
+    values = (view.model, view.stable or "-", view.coming or "-", view.phase, view.waiting_for)
     return dict(zip(("model", "serves", "next", "phase", "waiting for"), values, strict=True))
-
-
-def _urgency(state: ModelState | UnreadableModel) -> tuple[bool, bool, str]:
-    if isinstance(state, UnreadableModel):
-        return False, False, state.model
-    has_warning = bool(state.conditions or state.hold)
-    return not has_warning, views.is_over(state), state.desired.model
 
 
 def _print_status(program: Program, connection: Connection, view: StatusView) -> None:

@@ -1,4 +1,4 @@
-"""Text for terminals: what others wrote is shown as it is, and controls nothing. Pure.
+"""Text for terminals and pages: what others wrote is shown as it is, and controls nothing. Pure.
 
 Names, reasons and messages come from events, instances and Compute Engine. Control characters,
 which move the cursor or change colours, and characters that cannot be seen or change the direction
@@ -9,8 +9,10 @@ made by `plain`.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 def escape(text: object) -> str:
@@ -19,6 +21,8 @@ def escape(text: object) -> str:
 
 
 def plain(text: object, style: str = "") -> Text:
+    from rich.text import Text  # imported late: the dashboard's service does without rich
+
     return Text(escape(text), style, overflow="fold")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from rollout.gates.clocks import decode
 from rollout.gates.traffic import PROPAGATION
@@ -50,6 +50,29 @@ class ModelView:
     strategy: str
     conditions: tuple[str, ...]
     address: str
+
+
+Urgency = Literal["attention", "under way", "settled"]
+URGENCIES: tuple[Urgency, ...] = ("attention", "under way", "settled")
+
+
+@dataclass(frozen=True)
+class OverviewView:
+    """A line of `slipway status` without MODEL, and of the dashboard's first page. `urgency`: that
+    something is wrong or a person has to act, that a rollout is under way, or neither.
+    """
+
+    model: str
+    stable: str
+    coming: str
+    phase: str
+    waiting_for: str
+    urgency: Urgency
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """Sorts what needs attention first."""
+        return URGENCIES.index(self.urgency), self.model
 
 
 @dataclass(frozen=True)
@@ -128,6 +151,27 @@ def model_view(state: ModelState) -> ModelView:
         conditions=tuple(each.type for each in state.conditions),
         address=state.outputs.get("address", ""),
     )
+
+
+def overview_view(state: ModelState) -> OverviewView:
+    view = status_view(state)
+    failed = f"release {view.last_failed} has failed" if view.last_failed else ""
+    warning = view.conditions[0].why if view.conditions else ""
+    stops = view.on_hold or view.paused
+    is_wrong = stops or warning or isinstance(state.rollout.phase, RollingBack)
+    return OverviewView(
+        model=view.model,
+        stable=view.stable,
+        coming=view.candidate or view.desired,
+        phase="paused" if view.paused else "on hold" if view.on_hold else view.phase,
+        waiting_for=stops or warning or view.waiting_for or failed,
+        urgency="attention" if is_wrong else "settled" if is_over(state) else "under way",
+    )
+
+
+def unreadable_view(model: str, why: str) -> OverviewView:
+    """A model whose document was written by another Slipway, or is damaged."""
+    return OverviewView(model, "?", "?", "?", why, "attention")
 
 
 def status_view(state: ModelState) -> StatusView:

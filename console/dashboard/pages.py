@@ -1,0 +1,354 @@
+"""What each page of the dashboard shows, from what is stored. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from console.dashboard.chart import Chart, draw, spans_of
+from console.views import (
+    EntryView,
+    OverviewView,
+    QuarantineView,
+    ReleaseView,
+    StatusView,
+    Urgency,
+    is_over,
+    status_view,
+    steps_of,
+)
+from rollout.gates.record import GateRecord
+from rollout.model import Release, Stepping
+from rollout.policy.freeze import Freeze, frozen
+from rollout.policy.policy import Policy
+from rollout.spec.steps import ApproveStep
+from rollout.state import ModelState
+
+MODELS_A_PAGE = 50
+RECORDS_A_PAGE = 50
+MOST_QUERY = 100
+T = TypeVar("T")
+
+
+# ---- Parts
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command to copy, and what it does."""
+
+    what: str
+    text: str
+
+
+def commands(project: str) -> Callable[..., str]:
+    """Writes commands for a shell. `project`: empty if the command finds it by itself."""
+    suffix = ["--project", project] if project else []
+    return lambda *words: shlex.join(("slipway", *words, *suffix))
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Some of many rows: the page `number` of `count`, from 1. `total`: how many rows there are."""
+
+    number: int
+    count: int
+    total: int
+
+
+def slice_of(rows: Sequence[T], number: int, size: int) -> tuple[tuple[T, ...], Slice]:
+    count = max(1, -(-len(rows) // size))
+    number = min(max(1, number), count)
+    return tuple(rows[(number - 1) * size : number * size]), Slice(number, count, len(rows))
+
+
+# ---- Models
+
+
+@dataclass(frozen=True)
+class ModelsPage:
+    """`counts`: of all models, whatever is searched for."""
+
+    rows: tuple[OverviewView, ...]
+    slice: Slice
+    query: str
+    counts: Mapping[Urgency, int]
+
+
+def models_page(found: Iterable[OverviewView], query: str, number: int) -> ModelsPage:
+    """Those first that need attention. The query is a part of any column."""
+    models = sorted(found, key=lambda each: each.key)
+    query = query.strip()[:MOST_QUERY]
+    matching = [each for each in models if _matches(each, query.casefold())]
+    rows, part = slice_of(matching, number, MODELS_A_PAGE)
+    counts: dict[Urgency, int] = {"attention": 0, "under way": 0, "settled": 0}
+    for each in models:
+        counts[each.urgency] += 1
+    return ModelsPage(rows, part, query, counts)
+
+
+def _matches(row: OverviewView, query: str) -> bool:
+    texts = (row.model, row.stable, row.coming, row.phase, row.waiting_for, row.urgency)
+    return not query or any(query in text.casefold() for text in texts)
+
+
+# ---- A model
+
+
+@dataclass(frozen=True)
+class GateEvidence:
+    """A gate's verdict with the numbers that it came from. `candidate`, `baseline`: bad of all
+    requests in this step. `evidence` reaches `threshold` for a verdict.
+    """
+
+    gate: str
+    verdict: str
+    why: str
+    step: int
+    until: datetime | None
+    candidate: str
+    baseline: str
+    evidence: float | None
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class ModelPage:
+    """`older`: the revision before which the log goes on, 0 if it does not; `is_older`: that the
+    page does not show the newest entries. `log`: newest first.
+    """
+
+    model: str
+    view: StatusView
+    urgency: Urgency
+    gates: tuple[GateEvidence, ...]
+    chart: Chart | None
+    releases: tuple[ReleaseRow, ...]
+    log: tuple[EntryView, ...]
+    older: int
+    is_older: bool
+    commands: tuple[Command, ...]
+    now: datetime
+
+
+def model_page(
+    state: ModelState,
+    overview: OverviewView,
+    entries: Sequence[EntryView],
+    releases: tuple[ReleaseView, ...],
+    specs: Mapping[str, Release],
+    project: str,
+    now: datetime,
+    *,
+    rows: int,
+    is_older: bool = False,
+) -> ModelPage:
+    """`entries`: the last ones, oldest first. `specs`: the releases that they name, as far as they
+    can be read. At most `rows` of the log and of the releases are shown.
+    """
+    shown = entries[-rows:]
+    first = _revision(shown[0].id) if shown else 0
+    is_first = not entries or (entries[0].from_ == "published" and _revision(entries[0].id) <= 1)
+    until = now if not is_older or not entries else entries[-1].at
+    spans = spans_of(entries, specs, _stable_before(state, entries, is_first), until)
+    return ModelPage(
+        model=state.desired.model,
+        view=status_view(state),
+        urgency=overview.urgency,
+        gates=tuple(map(_gate, state.rollout.gates)),
+        chart=draw(spans),
+        releases=release_rows(state.desired.model, releases[:rows], project),
+        log=tuple(reversed(shown)),
+        older=0 if is_first and len(shown) == len(entries) else first,
+        is_older=is_older,
+        commands=_commands(state, project),
+        now=now,
+    )
+
+
+def _revision(entry_id: str) -> int:
+    number = entry_id.partition("-")[0]
+    return int(number) if number.isdecimal() else 0
+
+
+def _stable_before(state: ModelState, entries: Iterable[EntryView], is_first: bool) -> str | None:
+    if is_first:
+        return ""
+    if any(each.outcome in ("succeeded", "retired") for each in entries):
+        return None
+    return state.rollout.stable.version if state.rollout.stable else ""
+
+
+def _gate(record: GateRecord) -> GateEvidence:
+    tally = record.tally
+    return GateEvidence(
+        gate=record.gate,
+        verdict=record.verdict,
+        why=record.why,
+        step=record.step + 1,
+        until=record.evaluated_until,
+        candidate=_part(tally.candidate_bad, tally.candidate_total),
+        baseline=_part(tally.baseline_bad, tally.baseline_total),
+        evidence=record.evidence,
+        threshold=record.threshold,
+    )
+
+
+def _part(bad: float, total: float) -> str:
+    return f"{bad:.0f} of {total:.0f}" if total else ""
+
+
+def _commands(state: ModelState, project: str) -> tuple[Command, ...]:
+    """What a person may want to do now."""
+    model, rollout, write = state.desired.model, state.rollout, commands(project)
+    found = [Command("follow it", write("status", model, "--watch"))]
+    found.append(Command("explain it", write("why", model)))
+    if state.hold:
+        found.append(Command("go on", write("resume", model)))
+    if is_over(state):
+        if rollout.previous:
+            found.append(Command("roll back", write("rollback", model)))
+        return tuple(found)
+    is_paused = bool(rollout.paused or state.desired.paused)
+    verb, what = ("resume", "go on") if is_paused else ("pause", "stop where it is")
+    found.append(Command(what, write(verb, model)))
+    phase, steps = rollout.phase, steps_of(rollout)
+    step = steps[min(phase.step, len(steps) - 1)] if isinstance(phase, Stepping) and steps else None
+    if isinstance(step, ApproveStep) and rollout.candidate:
+        version = rollout.candidate.version
+        for verb in ("approve", "reject"):
+            text = write(verb, model, "--version", version)
+            found.append(Command(f"{verb} release {version}", text))
+    if rollout.candidate:
+        found.append(Command("end the step or the bake", write("promote", model)))
+        found.append(Command("give the candidate up", write("abort", model)))
+    return tuple(found)
+
+
+# ---- Releases
+
+
+@dataclass(frozen=True)
+class ReleaseRow:
+    release: ReleaseView
+    command: str
+
+
+@dataclass(frozen=True)
+class ReleasesPage:
+    model: str
+    rows: tuple[ReleaseRow, ...]
+    slice: Slice
+
+
+def releases_page(
+    model: str, found: Sequence[ReleaseView], project: str, number: int
+) -> ReleasesPage:
+    rows, part = slice_of(found, number, RECORDS_A_PAGE)
+    return ReleasesPage(model, release_rows(model, rows, project), part)
+
+
+def release_rows(model: str, found: Iterable[ReleaseView], project: str) -> tuple[ReleaseRow, ...]:
+    write = commands(project)
+    return tuple(
+        ReleaseRow(
+            each, write("rollback", model, "--version", each.version) if each.rollback else ""
+        )
+        for each in found
+    )
+
+
+# ---- Refused messages
+
+
+@dataclass(frozen=True)
+class QuarantinePage:
+    """`unsent`: how many messages of each topic are not published yet."""
+
+    rows: tuple[QuarantineView, ...]
+    slice: Slice
+    unsent: Mapping[str, int]
+
+
+def quarantine_page(
+    found: Iterable[QuarantineView], unsent: Mapping[str, int], number: int
+) -> QuarantinePage:
+    newest = sorted(found, key=lambda each: (each.at, each.id), reverse=True)
+    rows, part = slice_of(newest, number, RECORDS_A_PAGE)
+    return QuarantinePage(rows, part, unsent)
+
+
+# ---- Policy
+
+
+@dataclass(frozen=True)
+class FreezeView:
+    reason: str
+    begins: str
+    ends: str
+    timezone: str
+    stops: str
+    is_now: bool
+
+
+@dataclass(frozen=True)
+class PolicyPage:
+    """`problem`: why the stored policy cannot be read. `is_stored`: whether there is one."""
+
+    caps: tuple[tuple[str, str], ...] = ()
+    freezes: tuple[FreezeView, ...] = ()
+    frozen: str = ""
+    problem: str = ""
+    is_stored: bool = True
+
+
+_NUMBERS = (
+    "max_instances",
+    "max_accelerators",
+    "max_cost_per_hour",
+    "max_project_instances",
+    "max_project_accelerators",
+    "max_project_cost_per_hour",
+)
+_LISTS = (
+    "regions",
+    "machine_types",
+    "accelerator_types",
+    "images",
+    "registries",
+    "gate_hosts",
+)
+
+
+def policy_page(policy: Policy, now: datetime, *, is_stored: bool) -> PolicyPage:
+    caps = [(name, _cap(getattr(policy, name))) for name in _NUMBERS]
+    caps += [(name, ", ".join(getattr(policy, name)) or "any") for name in _LISTS[:4]]
+    caps += [(name, ", ".join(getattr(policy, name)) or "none") for name in _LISTS[4:]]
+    signers = f"{len(policy.signers)} keys" if policy.signers else "no signature is asked for"
+    caps += [("signers", signers), ("approvers", ", ".join(policy.approvers) or "topics alone")]
+    present = frozen(policy.freezes, now)
+    return PolicyPage(
+        caps=tuple(caps),
+        freezes=tuple(_freeze(each, now) for each in policy.freezes),
+        frozen=present.why if present else "",
+        is_stored=is_stored,
+    )
+
+
+def _cap(value: Any) -> str:
+    return "no limit" if value is None else f"{value:g}"
+
+
+def _freeze(freeze: Freeze, now: datetime) -> FreezeView:
+    pattern = "%a %H:%M" if freeze.is_weekly else "%Y-%m-%d %H:%M"
+    return FreezeView(
+        reason=freeze.reason,
+        begins=f"{freeze.begins:{pattern}}",
+        ends=f"{freeze.ends:{pattern}}",
+        timezone=freeze.timezone,
+        stops="rollouts and rollbacks" if freeze.rollbacks else "rollouts",
+        is_now=frozen([freeze], now) is not None,
+    )

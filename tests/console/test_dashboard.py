@@ -1,0 +1,371 @@
+"""The dashboard's pages as a browser gets them, and what they refuse."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from html import unescape
+from typing import Any
+from wsgiref.util import setup_testing_defaults
+from wsgiref.validate import validator
+
+import pytest
+
+from console.connect import Connection
+from console.dashboard.app import LOOPBACK, App
+from console.dashboard.pages import commands, models_page
+from console.dashboard.render import MAX_BYTES
+from console.dashboard.sources import Snapshot, Sources
+from console.views import OverviewView
+from infra.store.port import Document, Put
+from tests.scenario import PROJECT, Scenario
+
+HOSTILE = (
+    "</title><script>alert(1)</script><img src=x onerror=alert(2)>'\" {{ 7 * 7 }} \u202e\x1b[0m"
+)
+FREEZE = {"reason": "new year", "from": "2025-12-31T00:00", "to": "2026-01-02T00:00"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: str
+    headers: dict[str, str]
+    body: str
+
+    @property
+    def words(self) -> str:
+        """The text between the tags, as far as these pages need it."""
+        parts = (each.partition(">")[2] for each in self.body.split("<"))
+        return unescape(" ".join(" ".join(parts).split()))
+
+
+Get = Callable[..., Answer]
+
+
+def app_of(scenario: Scenario, **fields: Any) -> App:
+    connection = Connection(scenario.world, PROJECT, f"project {PROJECT}", **fields)
+    return App(Sources(connection, fresh_seconds=0, stale_seconds=0), LOOPBACK)
+
+
+def get(app: App, path: str, query: str = "", method: str = "GET", host: str = "") -> Answer:
+    """One request, checked against PEP 3333."""
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path,
+        "QUERY_STRING": query,
+        "HTTP_HOST": host or "127.0.0.1:8420",
+    }
+    setup_testing_defaults(environ)
+    found: list[tuple[str, dict[str, str]]] = []
+
+    def start(status: str, headers: list[tuple[str, str]], _: Any = None) -> Any:
+        found.append((status, dict(headers)))
+
+    answer = validator(app)(environ, start)
+    body = b"".join(answer)
+    answer.close()  # type: ignore[attr-defined]
+    ((status, headers),) = found
+    if method == "GET":
+        assert int(headers["Content-Length"]) == len(body)
+    return Answer(status, headers, body.decode())
+
+
+@pytest.fixture(scope="module")
+def story() -> Scenario:
+    """Release 1 served, 2 serves, 3 was rolled back, 4 takes over. One message was refused."""
+    scenario = Scenario()
+    quick = [{"weight": 5, "hold_seconds": 0}, {"weight": 100, "hold_seconds": 0}]
+    rollout = {"strategy": "canary", "steps": quick, "bake_seconds": 0, "keep_old_seconds": 0}
+    scenario.given_serving("1", rollout=rollout)
+    scenario.given_serving("2", requested_by="ann@example.com")
+    scenario.given_behaviour("3", never_ready=True)
+    scenario.when_released("3", rollout={"progress_deadline_seconds": 180})
+    scenario.when_settled()
+    steps = [{"weight": 5, "hold_seconds": 600}, {"weight": 50}, {"weight": 100}]
+    scenario.when_released("4", rollout={"steps": steps})
+    scenario.when_phase_reached("step_1")
+    scenario.when_seconds_pass(240)
+    scenario.when_published({"model": "tiny", "version": "5", "scaling": {"min": "lots", "m": 1}})
+    scenario.store.commit(Put("settings/policy", {"max_instances": 5, "freezes": [FREEZE]}))
+    return scenario
+
+
+@pytest.fixture(scope="module")
+def app(story: Scenario) -> App:
+    return app_of(story)
+
+
+# ---- What the pages show
+
+
+def test_the_first_page_lists_the_models(app: App) -> None:
+    page = get(app, "/")
+    assert page.status == "200 OK"
+    assert "tiny under way 2 4 step 1 3 of 3 instances of release 4 are healthy" in page.words
+    assert "0 attention 1 under way 0 settled" in page.words
+
+
+def test_a_model_has_all_that_explains_it(app: App) -> None:
+    page = get(app, "/models/tiny")
+    assert page.status == "200 OK"
+    for text in (
+        "serves release 2",
+        "candidate release 4",
+        "requests 5 % to release 4",
+        "healthy 3 of 3 of release 4",
+        "last failed release 3",
+        "5 % of the requests present",
+        "50 % of the requests next",
+        "stop where it is slipway pause tiny --project demo",
+        "slipway rollback tiny --version 1 --project demo",
+        "0 of 3 instances of release 3 are healthy",
+        "ann@example.com",
+        "published → quarantined",
+    ):
+        assert text in page.words, text
+
+
+def test_the_picture_has_what_each_phase_asked_for(app: App) -> None:
+    words = get(app, "/models/tiny").words
+    assert "3 of release 2, 3 of release 3 95 % to release 2, 5 % to release 3" in words
+    assert "3 instances for release 3: step 1 from 2026-01-01 00:08" in words
+    assert "5 % of requests for release 4: step 1 from 2026-01-01 00:12" in words
+
+
+def test_the_log_goes_on_with_older_entries(story: Scenario) -> None:
+    app = app_of(story)
+    older = get(app, "/models/tiny", "before=10").words
+    assert "Log, older entries" in older
+    assert "nothing serves yet; step 1 of 1 asks for 100 % on release 1" in older
+    assert "release 3 was published" not in older
+
+
+def test_all_releases_have_a_page(app: App) -> None:
+    words = get(app, "/models/tiny/releases").words
+    assert words.index("4 step 1") < words.index("3 rolled back") < words.index("2 succeeded")
+
+
+def test_refused_messages_have_pages(app: App, story: Scenario) -> None:
+    (record,) = story.quarantine()
+    listed = get(app, "/quarantine")
+    assert "(and 1 more)" in listed.words
+    assert "gcloud pubsub subscriptions pull model-releases-dead" in listed.words
+    address = listed.body.partition('href="/quarantine/')[2].partition('"')[0]
+    page = get(app, f"/quarantine/{address}")
+    assert all(problem in page.words for problem in record["problems"])
+    assert '"version": "5"' in page.words
+
+
+def test_the_policy_has_its_limits_and_windows(app: App) -> None:
+    words = get(app, "/policy").words
+    assert "max_instances 5" in words
+    assert "frozen until 2026-01-02 00:00 UTC: new year" in words
+    assert "new year 2025-12-31 00:00 2026-01-02 00:00 UTC rollouts frozen" in words
+
+
+def test_a_policy_that_cannot_be_read_says_why() -> None:
+    scenario = Scenario()
+    scenario.store.commit(Put("settings/policy", {"max_instance": 5}))
+    words = get(app_of(scenario), "/policy").words
+    assert "every release is refused: settings/policy has unknown fields max_instance" in words
+
+
+def test_a_local_stack_is_found_without_a_project() -> None:
+    assert commands("")("status", "tiny") == "slipway status tiny"
+    assert commands("a b")("why", "tiny") == "slipway why tiny --project 'a b'"
+
+
+def test_what_another_slipway_wrote_is_said(story: Scenario) -> None:
+    scenario = Scenario()
+    scenario.store.commit(Put("models/old", {"model": "old", "schema": 2}))
+    app = app_of(scenario)
+    assert "old attention ? ? ? models/old: the document has schema 2" in get(app, "/").words
+    page = get(app, "/models/old")
+    assert page.status.startswith("503")
+    assert "schema 2" in page.words
+
+
+# ---- Many models
+
+
+def row(number: int, urgency: Any = "settled") -> OverviewView:
+    return OverviewView(f"model-{number:04}", "1", "", "settled", "", urgency)
+
+
+def test_what_needs_attention_comes_first_and_the_list_has_parts() -> None:
+    rows = [row(n) for n in range(118)] + [row(900, "under way"), row(901, "attention")]
+    first, last = models_page(rows, "", 1), models_page(rows, "", 99)
+    assert [each.model for each in first.rows[:3]] == ["model-0901", "model-0900", "model-0000"]
+    assert (len(first.rows), first.slice.count) == (50, 3)
+    assert (len(last.rows), last.slice.number) == (20, 3)
+    assert first.counts == {"attention": 1, "under way": 1, "settled": 118}
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [("MODEL-0001", 1), ("attention", 1), ("nothing", 0), ("  ", 3)],
+)
+def test_models_are_searched_for(query: str, found: int) -> None:
+    rows = [row(1), row(2), row(3, "attention")]
+    assert len(models_page(rows, query, 1).rows) == found
+
+
+def test_documents_that_have_not_changed_are_not_parsed_again() -> None:
+    scenario = Scenario()
+    scenario.given_serving("1", rollout={"bake_seconds": 0})
+    document = scenario.store.get("models/tiny")
+    assert isinstance(document, Document)
+    sources = Sources(Connection(scenario.world, PROJECT, "here"), 0, 0)
+    first = sources.models("", 1).rows[0]
+    assert sources.models("", 1).rows[0] is first
+    scenario.store.commit(Put("models/tiny", document.data | {"waiting_for": "nobody"}))
+    assert sources.models("", 1).rows[0].waiting_for == "nobody"
+
+
+def test_a_snapshot_is_read_anew_when_it_is_too_old() -> None:
+    seconds, reads = [0.0], [0]
+
+    def read() -> int:
+        reads[0] += 1
+        return reads[0]
+
+    snapshot = Snapshot(read, lambda: seconds[0], 5, 60)
+    assert [snapshot.get(), snapshot.get()] == [1, 1]
+    seconds[0] = 61
+    assert snapshot.get() == 2
+
+
+# ---- What others wrote
+
+
+@pytest.fixture(scope="module")
+def hostile() -> App:
+    """A model whose reasons, log and refused messages are written by an enemy."""
+    scenario = Scenario()
+    scenario.given_serving("1", rollout={"bake_seconds": 0}, requested_by=HOSTILE[:60])
+    document = scenario.store.get("models/tiny")
+    assert document
+    at = scenario.clock.now()
+    about = {"model": "tiny", "release": HOSTILE, "from": HOSTILE, "to": HOSTILE, "at": at}
+    entry = about | {"why": HOSTILE * 30, "evidence": [HOSTILE * 30] * 10}
+    refused = {"why": HOSTILE, "problems": [HOSTILE * 9] * 99, "at": at, "model": HOSTILE * 9}
+    for write in (
+        Put("models/tiny", document.data | {"waiting_for": HOSTILE, "outputs": {"x": HOSTILE}}),
+        *(Put(f"models/tiny/log/{5:08d}-{n:02d}", entry) for n in range(80)),
+        *(Put(f"quarantine/{n}", refused) for n in range(60)),
+        *(Put(f"models/m{n}", {"model": HOSTILE, "schema": HOSTILE * 9}) for n in range(60)),
+    ):
+        scenario.store.commit(write)
+    return app_of(scenario)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/models/tiny", "/models/m1", "/quarantine", "/quarantine/7"]
+)
+def test_what_others_wrote_is_text_and_fits(hostile: App, path: str) -> None:
+    page = get(hostile, path)
+    assert "Internal" not in page.status
+    assert page.body.count("<script>") == 1, "the page's own"
+    assert "<img" not in page.body
+    assert "onerror=alert(2)>" not in page.body
+    assert "{{ 7 * 7 }}" in page.body
+    assert "\u202e" not in page.body
+    assert "\x1b" not in page.body
+    assert len(page.body.encode()) <= MAX_BYTES
+
+
+def test_a_search_is_text_too(app: App) -> None:
+    page = get(app, "/", "q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E")
+    assert page.body.count("<script>") == 1
+    assert 'value="&#34;&gt;&lt;script&gt;' in page.body
+
+
+# ---- What is refused
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [("/", ""), ("/models/tiny", ""), ("/models/none", ""), ("/policy", ""), ("/quarantine", "")],
+)
+def test_every_page_may_load_and_run_nothing_else(app: App, path: str, query: str) -> None:
+    page = get(app, path, query)
+    policy = page.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert page.headers["X-Content-Type-Options"] == "nosniff"
+    assert page.headers["Cache-Control"] == "no-store"
+    assert 'src="' not in page.body
+    assert 'style="' not in page.body
+    assert len(page.body.encode()) <= MAX_BYTES
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+def test_only_reading_is_answered(app: App, method: str) -> None:
+    page = get(app, "/models/tiny", method=method)
+    assert (page.status, page.headers["Allow"]) == ("405 Method Not Allowed", "GET, HEAD")
+
+
+def test_head_has_the_headers_and_no_body(app: App) -> None:
+    page = get(app, "/models/tiny", method="HEAD")
+    assert (page.status, page.body) == ("200 OK", "")
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "[::2]:80", "a:b:c"])
+def test_other_names_of_this_address_are_not_answered(app: App, host: str) -> None:
+    page = get(app, "/models/tiny", host=host)
+    assert page.status == "421 Misdirected Request"
+    assert "tiny" not in page.body
+
+
+@pytest.mark.parametrize("host", ["localhost:1", "127.0.0.1", "[::1]:8420", "LOCALHOST"])
+def test_the_names_of_this_machine_are_answered(app: App, host: str) -> None:
+    assert get(app, "/", host=host).status == "200 OK"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/models/none", "/models/../settings", "/models/Tiny", "/quarantine/a%2fb", "/x", "//evil"],
+)
+def test_what_does_not_exist_is_not_found(app: App, path: str) -> None:
+    assert get(app, path).status == "404 Not Found"
+
+
+@pytest.mark.parametrize("query", ["page=-1", "page=9999999999", "page=x", "before=0&page=2", "%"])
+def test_any_query_is_answered(app: App, query: str) -> None:
+    assert get(app, "/", query).status == "200 OK"
+    assert get(app, "/models/tiny", query).status == "200 OK"
+
+
+def test_the_service_needs_only_the_functions_packages() -> None:
+    code = (
+        "import sys; sys.modules |= {'rich': None, 'typer': None}\n"
+        "import os; os.environ['GOOGLE_CLOUD_PROJECT'] = 'demo'\n"
+        "os.environ['SLIPWAY_STORE'] = 'sqlite::memory:'\n"
+        "from console.dashboard.service import make_app\n"
+        "from wsgiref.util import setup_testing_defaults\n"
+        "environ = {'HTTP_HOST': 'dashboard.example'}; setup_testing_defaults(environ)\n"
+        "body = make_app()(environ, lambda status, headers: print(status))\n"
+        "assert b'There are no models yet' in body[0]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("200 OK\n", 0), done.stderr
+
+
+def test_a_store_that_refuses_is_reported(story: Scenario) -> None:
+    class Broken:
+        def __getattr__(self, name: str) -> Any:
+            from infra.store.port import StoreError
+
+            raise StoreError("permission datastore.entities.get is missing")
+
+    connection = Connection(story.world, PROJECT, f"project {PROJECT}")
+    sources = Sources(connection)
+    sources._store = Broken()  # type: ignore[assignment]
+    page = get(App(sources, None), "/")
+    assert page.status == "503 Service Unavailable"
+    assert "roles/datastore.viewer" in page.words
+    assert replace(connection, is_local=True).is_local
