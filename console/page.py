@@ -43,6 +43,8 @@ so that nothing else has to be allowed
 `status`, `models` and `events` without MODEL, which costs a read for each model; `--watch` lists
 them every second, and `events` every two seconds, with the messages that were refused.
 
+`dashboard` shows the same in a browser ([dashboard.md](dashboard.md)).
+
 `plan` resolves and checks a release with the intake's own code ([ADR
 0037](adr/0037-a-plan-is-made-by-the-code-that-rolls-out.md)). Some defaults depend on whether the
 functions have a source of metrics: set the same variables as they have (`PROMETHEUS_URL`,

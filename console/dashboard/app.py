@@ -20,7 +20,7 @@ from infra.store.documents import UnknownSchema
 from rollout.spec.types import is_model_name
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 HEADERS = (
     ("Content-Type", "text/html; charset=utf-8"),
