@@ -102,7 +102,7 @@ def spans_of(
             continue
         phase = "settled" if change.outcome else change.to
         release = stable if change.outcome else change.release
-        fleet = _asked(phase, releases.get(stable), releases.get(release))
+        fleet = _target(phase, releases.get(stable), releases.get(release))
         if fleet is None or (stable and stable not in releases):
             continue
         found.append(Span(release, phase, change.at, ended, *_by_version(fleet)))
@@ -123,7 +123,7 @@ def _changes(entries: Iterable[EntryView]) -> Iterator[EntryView]:
             yield each
 
 
-def _asked(phase: str, stable: Release | None, release: Release | None) -> FleetTarget | None:
+def _target(phase: str, stable: Release | None, release: Release | None) -> FleetTarget | None:
     """What the phase asks for; None if the release's record cannot be read."""
     if phase == "retiring" or (phase == "settled" and release is None):
         return FleetTarget()

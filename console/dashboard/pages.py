@@ -147,10 +147,10 @@ def model_page(
     is_older: bool = False,
 ) -> ModelPage:
     """`entries`: the last ones, oldest first. `specs`: the releases that they name, as far as they
-    can be read. At most `rows` of the log and of the releases are shown.
+    can be read. At most `rows` of the log and of the releases are displayed.
     """
-    shown = entries[-rows:]
-    first = _revision(shown[0].id) if shown else 0
+    displayed = entries[-rows:]
+    first = _revision(displayed[0].id) if displayed else 0
     is_first = not entries or (entries[0].from_ == "published" and _revision(entries[0].id) <= 1)
     until = now if not is_older or not entries else entries[-1].at
     spans = spans_of(entries, specs, _stable_before(state, entries, is_first), until)
@@ -161,8 +161,8 @@ def model_page(
         gates=tuple(map(_gate, state.rollout.gates)),
         chart=draw(spans),
         releases=release_rows(state.desired.model, releases[:rows], project),
-        log=tuple(reversed(shown)),
-        older=0 if is_first and len(shown) == len(entries) else first,
+        log=tuple(reversed(displayed)),
+        older=0 if is_first and len(displayed) == len(entries) else first,
         is_older=is_older,
         commands=_commands(state, project),
         now=now,

@@ -18,7 +18,7 @@ from console.views import OverviewView, QuarantineView, ReleaseView
 from infra.settings import POLICY, load_project_policy
 from infra.store import repository
 from infra.store.documents import UnknownSchema, release_from_record
-from infra.store.port import Document
+from infra.store.port import Document, Store
 from rollout.model import Release
 
 FRESH_SECONDS = 5.0
@@ -77,11 +77,15 @@ class Sources:
         stale_seconds: float = STALE_SECONDS,
     ) -> None:
         self.connection = connection
-        self._store = connection.store
         self._rows: dict[str, tuple[str, OverviewView]] = {}
         times = (connection.timer, fresh_seconds, stale_seconds)
         self._models = Snapshot(self._read_models, *times)
         self._quarantine = Snapshot(self._read_quarantine, *times)
+
+    @property
+    def _store(self) -> Store:
+        """Connected to when the first page is asked for."""
+        return self.connection.store
 
     @property
     def project(self) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import unescape
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -19,7 +18,8 @@ from console.dashboard.pages import commands, models_page
 from console.dashboard.render import MAX_BYTES
 from console.dashboard.sources import Snapshot, Sources
 from console.views import OverviewView
-from infra.store.port import Document, Put
+from infra.store.port import Document, Put, StoreError
+from infra.wiring import World
 from tests.scenario import PROJECT, Scenario
 
 HOSTILE = (
@@ -39,9 +39,6 @@ class Answer:
         """The text between the tags, as far as these pages need it."""
         parts = (each.partition(">")[2] for each in self.body.split("<"))
         return unescape(" ".join(" ".join(parts).split()))
-
-
-Get = Callable[..., Answer]
 
 
 def app_of(scenario: Scenario, **fields: Any) -> App:
@@ -356,16 +353,11 @@ def test_the_service_needs_only_the_functions_packages() -> None:
 
 
 def test_a_store_that_refuses_is_reported(story: Scenario) -> None:
-    class Broken:
-        def __getattr__(self, name: str) -> Any:
-            from infra.store.port import StoreError
+    def refuse() -> Any:
+        raise StoreError("permission datastore.entities.get is missing")
 
-            raise StoreError("permission datastore.entities.get is missing")
-
-    connection = Connection(story.world, PROJECT, f"project {PROJECT}")
-    sources = Sources(connection)
-    sources._store = Broken()  # type: ignore[assignment]
-    page = get(App(sources, None), "/")
+    world = World(story.clock, refuse, refuse, refuse)
+    page = get(App(Sources(Connection(world, PROJECT, f"project {PROJECT}")), None), "/")
     assert page.status == "503 Service Unavailable"
+    assert "permission datastore.entities.get is missing" in page.words
     assert "roles/datastore.viewer" in page.words
-    assert replace(connection, is_local=True).is_local
