@@ -9,7 +9,7 @@
     text.py       text for terminals: pure        follow.py    polls until a rollout has ended
     options.py    what commands share             page.py      writes docs/cli.md
 
-Not deployed, except for the pages, which may be a service of their own (docs/dashboard.md). It reads
-documents and publishes messages, as anybody may with the rights of docs/cli.md, and calls neither
-the handlers nor Compute Engine.
+Not deployed, except for the pages, which may be a service of their own (docs/dashboard.md). It
+reads documents and publishes messages, as anybody may with the rights of docs/cli.md, and calls
+neither the handlers nor Compute Engine.
 """
