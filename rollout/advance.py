@@ -97,7 +97,8 @@ def decide(
     rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime
 ) -> PhaseChange:
     """What the gates say, and what somebody changed in the route, is recorded with the decision."""
-    after = transitions.record_verdicts(rollout, analysis.update(rollout, evidence, now), desired)
+    updated = analysis.update(rollout, evidence, now)
+    after = transitions.record_verdicts(updated, desired, now)
     change = _restore_route(after.rollout, desired, observed, evidence, now)
     return replace(change, transitions=(*after.transitions, *change.transitions))
 

@@ -657,7 +657,7 @@ class Target:
 @dataclass(frozen=True)
 class Transition:
     """One entry of the log, published once as a status event; `from_` and `to` name phases or
-    outcomes.
+    outcomes. `gates`: the records of those whose verdict it is about.
     """
 
     release: str
@@ -668,6 +668,7 @@ class Transition:
     outcome: Outcome | None = None
     evidence: tuple[str, ...] = ()
     inherits_from: str = ""
+    gates: tuple[GateRecord, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ from rollout.strategies import has_own_group, strategy_of, swap_of
 from rollout.strategies.base import Step, steps_digest
 
 MAX_FAILED_DIGESTS = 20
+VERDICTS_EVERY = timedelta(minutes=10)
+"""So seldom a gate's verdict is logged again, unless it is a fail."""
 MOST_EDITS = 2
 """So many changes of the route by others pause a rollout."""
 
@@ -333,22 +335,30 @@ def take_over(
 # ---- Gates
 
 
-def record_verdicts(before: Rollout, after: Rollout, desired: Desired) -> PhaseChange:
-    """One entry for all gates whose verdict has changed in a pass."""
-    known = {each.gate: each.verdict for each in before.gates}
-    whys = [
-        each.why
-        for each in after.gates
-        if each.why and each.verdict != known.get(each.gate, "inconclusive") and _is_verdict(each)
-    ]
-    if not whys:
-        return PhaseChange(after, desired)
-    return _change(before, after, desired, "verdict", "; ".join(whys))
+def record_verdicts(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
+    """One entry for all gates whose verdict has changed. A gate whose source fails and answers by
+    turns makes no entry for each of its windows.
+    """
+    changed = [each for each in rollout.gates if _is_to_be_logged(each, now)]
+    if not changed:
+        return PhaseChange(rollout, desired)
+    logged = tuple(
+        replace(each, logged=each.verdict, logged_at=now) if each in changed else each
+        for each in rollout.gates
+    )
+    why = "; ".join(each.why for each in changed)
+    change = _change(rollout, replace(rollout, gates=logged), desired, "verdict", why)
+    transitions = tuple(replace(each, gates=tuple(changed)) for each in change.transitions)
+    return replace(change, transitions=transitions)
 
 
-def _is_verdict(record: GateRecord) -> bool:
-    """A step that asks anew is no verdict."""
-    return record.verdict != "inconclusive" or record.lacking_since is not None
+def _is_to_be_logged(record: GateRecord, now: datetime) -> bool:
+    """A step that asks anew is no verdict. A fail is logged at once."""
+    is_verdict = record.verdict != "inconclusive" or record.lacking_since is not None
+    if not record.why or record.verdict == record.logged or not is_verdict:
+        return False
+    last = record.logged_at
+    return record.verdict == "fail" or last is None or now - last >= VERDICTS_EVERY
 
 
 def refuse_without_baseline(rollout: Rollout, desired: Desired, lack: str) -> PhaseChange:

@@ -111,8 +111,8 @@ def record_transitions(
             "outputs": dict(state.outputs) if transition.outcome == "succeeded" else {},
             "seconds_to_roll_back": state.seconds_to_roll_back,
         }
-        if transition.to == "verdict":
-            entry["gates"] = [gate_record(each) for each in state.rollout.gates]
+        if transition.gates:
+            entry["gates"] = [gate_record(each) for each in transition.gates]
         if transition.inherits_from:
             entry["inherits_from"] = transition.inherits_from
         writes.append(Put(f"models/{model}/log/{key}", entry))

@@ -26,7 +26,8 @@ class GateRecord:
     seconds, with how many requests of the step took at most so long on each side; `second_opinion`
     says at which edge both distributions differ, if they surely do. `history`: what the stable
     release had, from before the rollout on. `full_since`: since when the release has had all
-    requests, and `recent` its last windows since then, at most `burn.LONG`.
+    requests, and `recent` its last windows since then, at most `burn.LONG`. `logged`: the verdict
+    in its last entry of the log, and `logged_at` when that was.
     """
 
     gate: str
@@ -50,3 +51,5 @@ class GateRecord:
     history: History = field(default_factory=History)
     full_since: datetime | None = None
     recent: tuple[Pair, ...] = ()
+    logged: VerdictKind = "inconclusive"
+    logged_at: datetime | None = None

@@ -137,6 +137,8 @@ def _begun(record: GateRecord, step: int) -> GateRecord:
         second_opinion="",
         evidence=None,
         threshold=None,
+        logged="inconclusive",
+        logged_at=None,
     )
 
 
@@ -282,9 +284,10 @@ def _sides(
     if not is_against:
         side = f"that it is not harmful, of {1 / PASS_ALPHA:.0f}:1 needed"
         side += _minimum(question.analysis, tally.windows, tally.candidate_total)
+    stable = f"{tally.baseline_bad:,.0f} of {tally.baseline_total:,.0f}"
+    stable = f" against {stable} on release {question.baseline}" if question.baseline else ""
     return (
-        f"{about}{tally.candidate_bad:,.0f} of {tally.candidate_total:,.0f} against"
-        f" {tally.baseline_bad:,.0f} of {tally.baseline_total:,.0f} on release {question.baseline}"
+        f"{about}{tally.candidate_bad:,.0f} of {tally.candidate_total:,.0f}{stable}"
         f" ({ratio}evidence {evidence:,.3g}:1 {side})"
     )
 
@@ -307,6 +310,7 @@ def _with_recent(record: GateRecord, question: Question, counts: Counts) -> Gate
     """A window without requests shows nothing. What the steps have shown stays on record."""
     if not record.recent:
         record = replace(record, verdict="inconclusive", evidence=None, threshold=None)
+        record = replace(record, logged="inconclusive", logged_at=None)
     pair = [(counts.bad, counts.total)] * (counts.total > 0)
     return replace(record, step=question.step, recent=(*record.recent, *pair)[-burn.LONG :])
 

@@ -158,6 +158,8 @@ FULL = ModelState(
                 History(20, 45, 4500, 101.25),
                 at(2),
                 ((37.0, 1500.0), (2.0, 1400.0)),
+                "pass",
+                at(3),
             ),
         ),
         failure=LatchedFailure("gate", "http_errors: 37 of 1,500", at(3)),
@@ -302,6 +304,8 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
                     "history": {"windows": 20, "bad": 45, "total": 4500, "squares": 101.25},
                     "full_since": at(2),
                     "recent": [37.0, 1500.0, 2.0, 1400.0],
+                    "logged": "pass",
+                    "logged_at": at(3),
                 }
             ],
             "failure": {"reason": "gate", "why": "http_errors: 37 of 1,500", "since": at(3)},

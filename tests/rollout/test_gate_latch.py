@@ -261,6 +261,32 @@ def test_a_fail_is_latched_whatever_comes_later() -> None:
     assert isinstance(later.rollout.phase, RollingBack)
 
 
+# ---- What is logged
+
+
+def test_a_source_that_fails_and_answers_by_turns_makes_few_entries_and_a_fail_one_at_once() -> (
+    None
+):
+    rollout, entries = watching(), []
+    lacking: dict[str, Any] = {"verdict": "inconclusive", "why": "no series", "lacking_since": NOW}
+    good: dict[str, Any] = {"verdict": "pass", "why": "10 of 1,000", "lacking_since": None}
+    bad: dict[str, Any] = {"verdict": "fail", "why": "100 of 1,000"}
+    for minute, fields in enumerate([*[good, lacking] * 15, bad, bad]):
+        now = NOW + timedelta(minutes=minute)
+        records = tuple(replace(each, **fields) for each in rollout.gates)
+        change = transitions.record_verdicts(
+            replace(rollout, gates=records), Desired("tiny", TWO, 2), now
+        )
+        rollout = change.rollout
+        entries += [(minute, each.why, each.gates[0].verdict) for each in change.transitions]
+    assert entries == [
+        (0, "10 of 1,000", "pass"),
+        (11, "no series", "inconclusive"),
+        (22, "10 of 1,000", "pass"),
+        (30, "100 of 1,000", "fail"),
+    ]
+
+
 # ---- How long a release is watched
 
 

@@ -75,8 +75,12 @@ def test_a_release_like_the_stable_one_passes() -> None:
 
 
 def test_a_release_without_errors_passes_beside_one_without_errors() -> None:
-    record = judge(NEW, *(window(minute, (0, 2000), (0, 9000)) for minute in range(12)))
+    windows = [window(minute, (0, 2000), (0, 9000)) for minute in range(12)]
+    record = judge(NEW, *windows)
     assert record.verdict == "pass"
+    assert "0 of 24,000 against 0 of 108,000 on release 4 (evidence" in record.why
+    first = judge_answer(NEW, replace(question(), baseline=""), answer(*windows), at(0))
+    assert "0 of 24,000 (evidence" in first.why
 
 
 def test_estimates_are_labelled() -> None:
