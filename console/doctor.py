@@ -25,6 +25,8 @@ from infra.store.port import Document, Due
 from rollout.notifications.settings import DOCUMENT as NOTIFICATIONS
 from rollout.notifications.settings import Notifications, load_notifications
 from rollout.policy.policy import Policy
+from rollout.sources.settings import DOCUMENT as SOURCES
+from rollout.sources.settings import Route, load_routes
 from rollout.state import ModelState
 
 if TYPE_CHECKING:
@@ -85,6 +87,8 @@ def find(connection: Connection) -> Iterator[Finding]:
     yield of_policy(POLICY in stored, lambda: load_project_policy(store, stored))
     document = store.get(NOTIFICATIONS)
     yield of_notifications(load_notifications(document.data if document else None))
+    found = store.get(SOURCES)
+    yield of_sources(lambda: load_routes(found.data if found else None))
     yield of_passes(store.list_due(now - LATE, NAMED + 1), now)
     unsent = (each.data["at"] for each in documents(store, "outbox"))
     yield of_outbox(unsent, now)
@@ -141,6 +145,16 @@ def of_notifications(settings: Notifications) -> Finding:
         return Finding("notifications", "wrong", what, "See docs/notifications.md")
     names = _some([each.name for each in settings.destinations]) or "no destination"
     return Finding("notifications", "right", f"sent to {names}")
+
+
+def of_sources(load: Callable[[], tuple[Route, ...]]) -> Finding:
+    try:
+        routes = load()
+    except ValueError as error:
+        todo = "Until it is repaired, no artifact is released: docs/sources.md"
+        return Finding("sources", "wrong", str(error), todo)
+    names = _some([each.name for each in routes]) or "no route"
+    return Finding("sources", "right", f"artifacts are released by {names}")
 
 
 def of_passes(overdue: Iterable[Due], now: datetime) -> Finding:

@@ -36,6 +36,7 @@ def test_all_is_right_where_slipway_works(scenario: Scenario) -> None:
         "holds": "right",
         "policy": "right",
         "notifications": "right",
+        "sources": "right",
         "passes": "right",
         "outbox": "right",
         "topics": "left out",
@@ -51,6 +52,10 @@ def wrong_policy(scenario: Scenario) -> None:
 def wrong_destination(scenario: Scenario) -> None:
     team = {"type": "slack", "secret": "team", "evnts": ["paused"]}
     scenario.store.commit(Put("settings/notifications", {"destinations": {"team": team}}))
+
+
+def wrong_route(scenario: Scenario) -> None:
+    scenario.store.commit(Put("settings/sources", {"routes": {"tiny": {"mach": "*"}}}))
 
 
 def another_schema(scenario: Scenario) -> None:
@@ -71,6 +76,7 @@ def messages_left(scenario: Scenario) -> None:
     [
         (wrong_policy, "policy", "settings/policy: max_instances must be a non-negative"),
         (wrong_destination, "notifications", "destinations.team: has unknown fields evnts"),
+        (wrong_route, "sources", "routes.tiny: has unknown fields mach"),
         (another_schema, "documents", "models/older: the document has schema 1"),
         (no_ticks, "passes", "and less: tiny"),
         (messages_left, "outbox", "messages not published: 1, the oldest since 10 min"),
