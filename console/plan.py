@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +14,10 @@ from console.output import print_fields, print_items, print_json, print_line, pr
 from console.planned import write_plan
 from console.send import read_event
 from console.text import span
-from handlers.forecast import PlannedStep, RolloutPlan, Usage, forecast
 from rollout.spec.message import Invalid, ReleaseRequested, decode_json, parse
+
+if TYPE_CHECKING:
+    from handlers.forecast import PlannedStep, RolloutPlan, Usage
 
 SAME, DIFFERS = 0, 2
 SIGNS = {"+": "green", "-": "red", "~": "yellow", "-/+": "yellow"}
@@ -51,6 +53,8 @@ def plan(
       slipway plan - < release.json
       slipway plan release.json --out plan.json
     """
+    from handlers.forecast import RolloutPlan, forecast  # imported late: it takes long
+
     program = program_of(context)
     event = read_event(file)
     try:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from console.connect import Failure
 from console.output import to_json
-from handlers.forecast import RolloutPlan
 from rollout.spec.strict_json import decode_json
+
+if TYPE_CHECKING:
+    from handlers.forecast import RolloutPlan
 
 
 def write_plan(file: str, event: bytes, found: RolloutPlan) -> None:

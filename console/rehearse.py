@@ -15,13 +15,13 @@ from console.options import Format, Output, Program, Project, program_of
 from console.output import print_items, print_json, print_line, print_table
 from console.send import read_event
 from console.text import span
-from handlers.forecast import Inputs, RolloutPlan, read_inputs, rollout_plan
 from infra.settings import POLICY, PRICES
 from infra.store.port import Store
 from rollout.spec.message import Invalid, ReleaseRequested, decode_json, parse
 
 if TYPE_CHECKING:
     from console.rehearsal import Rehearsal
+    from handlers.forecast import Inputs, RolloutPlan
 
 GOOD, BAD = 0, 2
 
@@ -52,6 +52,9 @@ def rehearse(
     Example:
       slipway rehearse release.json --picture rollout.svg
     """
+    # Imported late: it takes long.
+    from handlers.forecast import RolloutPlan, read_inputs, rollout_plan
+
     program = program_of(context)
     event = read_event(file)
     try:
