@@ -341,7 +341,7 @@ def events(
     output: Output = Format.table,
     project: Project = None,
 ) -> None:
-    """Show transitions, refusals and ignored artifacts when they happen.
+    """Show transitions, refusals and ignored artifacts, live.
 
     One line for each; with --output json one JSON object on each line.
 
