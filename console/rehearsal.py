@@ -278,13 +278,14 @@ class Stage:
 
     def _result(self, version: str, began: datetime) -> Rehearsal:
         ending = self._ending(version)
-        entries = [each.data for each in self._store.list(f"models/{self._model}/log", 1000, None)]
+        log = self._store.list(f"models/{self._model}/log", 1000, None)
+        entries = [each.data for each in log if each.data["release"] == version]
+        last = next((n for n, each in enumerate(entries) if each["outcome"]), len(entries))
         timeline = tuple(
             Entry(
                 round((each["at"] - began).total_seconds()), each["from"], each["to"], each["why"]
             )
-            for each in entries
-            if each["release"] == version
+            for each in entries[: last + 1]
         )
         ended = began + timedelta(seconds=timeline[-1].seconds) if ending else self._clock.now()
         samples = tuple(each for each in self._samples if each.at <= ended)
