@@ -107,7 +107,8 @@ def budget_of(
     alpha: float,
 ) -> Budget | None:
     """The budget; None if nothing says what the stable release had. Its share is an estimate, so
-    that the budget may be higher by as much as `alpha` allows, or lower.
+    that the budget may be higher by as much as `alpha` allows, or lower. If that is 0, and nothing
+    is tolerated, it is the most that it may have been.
     """
     spread = _spread(history, windows)
     if objective is not None:
@@ -117,7 +118,7 @@ def budget_of(
     highest = _upper_limit(history, spread, _quantile(alpha))
     lowest = _lower_limit(history, spread, PASS_DEVIATIONS)
     return Budget(
-        max(history.share, tolerated_share),
+        max(history.share, tolerated_share) or highest,
         max(highest, tolerated_share),
         max(harmful_ratio * lowest, tolerated_share),
         spread,

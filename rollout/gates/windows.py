@@ -296,7 +296,7 @@ def _minimum(analysis: Analysis, windows: int, requests: float) -> str:
     """What no verdict is given without, of what there is too little."""
     lacks = [f"{analysis.min_requests:,} requests"] * (requests < analysis.min_requests)
     lacks += [f"{analysis.min_windows} windows"] * (windows < analysis.min_windows)
-    return "".join(f", and {each}" for each in lacks)
+    return f"; needs {' and '.join(lacks)}" if lacks else ""
 
 
 def _exp(log_evidence: float) -> float:

@@ -173,6 +173,14 @@ def test_a_service_without_errors_may_have_the_tolerated_share() -> None:
     assert record_of([(50.0, 10_000.0)] * 10, quiet).verdict == "fail"
 
 
+def test_a_service_without_errors_may_have_few_although_none_are_tolerated() -> None:
+    """As many as the stable release may have had."""
+    history = History(30, 0, 30_000, 0)
+    good = record_of([(0.0, 1000.0)] * 5, history, tolerated_share=0.0)
+    bad = record_of([(5.0, 1000.0)] * 5, history, tolerated_share=0.0)
+    assert (good.verdict, bad.verdict) == ("pass", "fail")
+
+
 def test_bursts_of_the_stable_release_are_an_excuse() -> None:
     bursty = replace(HISTORY, squares=HISTORY.squares * 21)  # as if 21 came at a time
     pairs = [(18.0, 1000.0)] * 10

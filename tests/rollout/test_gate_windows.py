@@ -96,8 +96,8 @@ def test_no_verdict_before_the_minimum_of_windows_requests_and_bad_ones(
     each = (candidate[0] / windows, candidate[1] / windows)
     record = judge(NEW, *(window(minute, each, (0, 90_000)) for minute in range(windows)))
     assert record.verdict == "inconclusive"
-    assert (", and 3 windows)" in record.why) == (windows < 3)
-    assert (", and 30 requests)" in record.why) == (candidate[1] < 30)
+    assert ("; needs 3 windows)" in record.why) == (windows < 3)
+    assert ("; needs 30 requests)" in record.why) == (candidate[1] < 30)
 
 
 # ---- Once, and in order
