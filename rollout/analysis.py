@@ -305,7 +305,9 @@ def _questions(rollout: Rollout, gates: Mapping[str, Gate]) -> dict[str, Questio
     analysis, before = release.spec.rollout.analysis, _release_before(rollout)
     steps = _steps(rollout)
     shares = [_share_of(rollout, step) for step in steps]
-    asking = sum(share is not None and share < 1 for share in shares)
+    # While the last step of a swap replaces the stable release's instances, both have requests.
+    most = 1 if has_own_group(rollout) else math.inf
+    asking = sum(share is not None and share < most for share in shares)
     comparing = sum(
         not gate.dry_run and kind_of(name, gate) in COMPARISONS for name, gate in gates.items()
     )

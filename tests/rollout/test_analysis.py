@@ -304,6 +304,16 @@ def test_alpha_is_shared_among_gates_and_steps(
     assert record.threshold == pytest.approx(threshold)
 
 
+def test_the_last_step_of_a_swap_has_its_part_of_alpha() -> None:
+    """It replaces the instances of the stable release, so until its end both are compared."""
+    selector = 'requests_total{template=~"$templates"}'
+    gates = {"errors": {"bad": selector, "total": selector}}
+    candidate = gated([{"percent": 50}, {"percent": 100}], strategy="rolling", gates=gates)
+    rollout = Rollout(Stepping(0, at(0)), stable=ONE, candidate=candidate, serving_group="blue")
+    after = analysis.update(rollout, Evidence(windows={"errors": windows(60)}), at(600))
+    assert after.gates[0].threshold == pytest.approx(400)
+
+
 # ---- Before it begins
 
 
