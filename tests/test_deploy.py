@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tests.tools import require_program
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 WEBHOOKS = DEPLOY / "webhooks.sh"
+VIEWER = "group:on-call@example.com"
 PROJECT = "slipway-project"
 
 Command = list[str]
@@ -514,7 +516,54 @@ def test_the_prometheus_may_find_instances_and_change_nothing(tmp_path: Path) ->
     assert starting_with("compute instances reset", again), "a changed configuration takes effect"
 
 
-@pytest.mark.parametrize("name", ["bootstrap.sh", "functions.sh", "prometheus.sh", "webhooks.sh"])
+def test_the_dashboard_may_only_read_documents_and_only_its_viewers_see_it() -> None:
+    commands = dry_run("dashboard.sh", f"--viewer={VIEWER}")
+    (deployed,) = starting_with("beta run deploy", commands)
+    assert {"--iap", "--no-allow-unauthenticated"} <= set(deployed)
+    assert flag(deployed, "service-account") == email("slipway-dashboard")
+    agent = "service-PROJECT_NUMBER@gcp-sa-iap.iam.gserviceaccount.com"
+    assert {
+        (flag(command, "member"), flag(command, "role"))
+        for command in commands
+        if "add-iam-policy-binding" in command
+    } == {
+        (f"serviceAccount:{email('slipway-dashboard')}", "roles/datastore.viewer"),
+        (f"serviceAccount:{agent}", "roles/run.invoker"),
+        (VIEWER, "roles/iap.httpsResourceAccessor"),
+    }
+    everybody = script("dashboard.sh", f"--project={PROJECT}", "--viewer=allUsers", "--dry-run")
+    assert everybody.returncode == 1
+    assert "--viewer must be" in everybody.stderr
+
+
+def test_the_dashboards_image_has_all_that_it_needs(tmp_path: Path) -> None:
+    fake = tmp_path / "bin" / "gcloud"
+    fake.parent.mkdir()
+    saved = tmp_path / "source"
+    fake.write_text(
+        "#!/bin/sh\n"
+        f'for part; do case "$part" in --source=*) cp -R "${{part#*=}}" {saved} ;; esac; done\n'
+    )
+    fake.chmod(0o755)
+    path = f"{fake.parent}:{os.environ['PATH']}"
+    assert script("dashboard.sh", f"--project={PROJECT}", f"--viewer={VIEWER}", PATH=path).stdout
+    assert "console.dashboard.service:make_app()" in (saved / "Procfile").read_text()
+    code = (
+        "import sys; sys.modules |= {'rich': None, 'typer': None}\n"
+        "import console.dashboard.service as service; print(service.__file__)\n"
+        "service.make_app()\n"
+    )
+    environment = {"GOOGLE_CLOUD_PROJECT": PROJECT, "PATH": os.environ["PATH"]}
+    started = subprocess.run(
+        [sys.executable, "-c", code], cwd=saved, env=environment, capture_output=True, text=True
+    )
+    assert started.stdout.startswith(str(saved)), started.stderr
+    assert started.returncode == 0, started.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["bootstrap.sh", "dashboard.sh", "functions.sh", "prometheus.sh", "webhooks.sh"]
+)
 def test_a_script_prints_its_usage_and_names_a_missing_argument(name: str) -> None:
     assert script(name, "--help").stdout.startswith(f"Usage: deploy/{name}")
     without = script(name)
@@ -533,6 +582,7 @@ def test_gcloud_accepts_every_command_and_flag(tmp_path: Path) -> None:
         *dry_run("functions.sh"),
         *dry_run("prometheus.sh"),
         *dry_run("webhooks.sh", "--secret=hooks"),
+        *dry_run("dashboard.sh", f"--viewer={VIEWER}"),
         *run_against_existing(tmp_path, "bootstrap.sh"),
         *run_against_existing(tmp_path, "prometheus.sh"),
     ]

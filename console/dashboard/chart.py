@@ -92,7 +92,7 @@ def spans_of(
     """
     found: list[Span] = []
     changes = [*_changes(entries)]
-    ends = [each.at for each in changes[1:]] + [now]
+    ends = [*(each.at for each in changes[1:]), now][: len(changes)]
     for change, ended in zip(changes, ends, strict=True):
         if change.outcome == "succeeded":
             stable = change.release

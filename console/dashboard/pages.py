@@ -30,6 +30,7 @@ from rollout.state import ModelState
 MODELS_A_PAGE = 50
 RECORDS_A_PAGE = 50
 MOST_QUERY = 100
+DEAD_LETTERS = "model-releases-dead-kept"  # the subscription that deploy/bootstrap.sh makes
 T = TypeVar("T")
 
 
@@ -206,6 +207,7 @@ def _commands(state: ModelState, project: str) -> tuple[Command, ...]:
     model, rollout, write = state.desired.model, state.rollout, commands(project)
     found = [Command("follow it", write("status", model, "--watch"))]
     found.append(Command("explain it", write("why", model)))
+    found.append(Command("plan a release", write("plan", "release.json")))
     if state.hold:
         found.append(Command("go on", write("resume", model)))
     if is_over(state):
@@ -266,19 +268,23 @@ def release_rows(model: str, found: Iterable[ReleaseView], project: str) -> tupl
 
 @dataclass(frozen=True)
 class QuarantinePage:
-    """`unsent`: how many messages of each topic are not published yet."""
+    """`unsent`: how many messages of each topic are not published yet. `command`: reads dead
+    letters; empty for a local stack.
+    """
 
     rows: tuple[QuarantineView, ...]
     slice: Slice
     unsent: Mapping[str, int]
+    command: str
 
 
 def quarantine_page(
-    found: Iterable[QuarantineView], unsent: Mapping[str, int], number: int
+    found: Iterable[QuarantineView], unsent: Mapping[str, int], project: str, number: int
 ) -> QuarantinePage:
     newest = sorted(found, key=lambda each: (each.at, each.id), reverse=True)
     rows, part = slice_of(newest, number, RECORDS_A_PAGE)
-    return QuarantinePage(rows, part, unsent)
+    pull = ("gcloud", "pubsub", "subscriptions", "pull", DEAD_LETTERS, "--limit=10", "--project")
+    return QuarantinePage(rows, part, unsent, shlex.join((*pull, project)) if project else "")
 
 
 # ---- Policy

@@ -150,7 +150,7 @@ class Sources:
 
     def quarantine(self, number: int) -> pages.QuarantinePage:
         found, unsent = self._quarantine.get()
-        return pages.quarantine_page(found, unsent, number)
+        return pages.quarantine_page(found, unsent, self.project, number)
 
     def refused(self, key: str) -> QuarantineView | None:
         document = self._store.get(f"quarantine/{key}")

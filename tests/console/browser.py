@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
+from tests.tools import require_program
+
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -110,6 +110,7 @@ class Browser:
 @contextmanager
 def chromium(profile: Path) -> Iterator[Browser]:
     """A browser of its own, with an empty profile."""
+    program = require_program("chromium")
     to_read, to_write = os.pipe(), os.pipe()
 
     def place() -> None:
@@ -119,7 +120,7 @@ def chromium(profile: Path) -> Iterator[Browser]:
         os.dup2(sink, 4)
 
     process = subprocess.Popen(
-        [CHROMIUM, *FLAGS, f"--user-data-dir={profile}"],
+        [program, *FLAGS, f"--user-data-dir={profile}"],
         preexec_fn=place,
         pass_fds=(3, 4),
         stdout=subprocess.DEVNULL,

@@ -149,7 +149,7 @@ def test_refused_messages_have_pages(app: App, story: Scenario) -> None:
     (record,) = story.quarantine()
     listed = get(app, "/quarantine")
     assert "(and 1 more)" in listed.words
-    assert "gcloud pubsub subscriptions pull model-releases-dead" in listed.words
+    assert "subscriptions pull model-releases-dead-kept --limit=10 --project demo" in listed.words
     address = listed.body.partition('href="/quarantine/')[2].partition('"')[0]
     page = get(app, f"/quarantine/{address}")
     assert all(problem in page.words for problem in record["problems"])
@@ -183,6 +183,17 @@ def test_what_another_slipway_wrote_is_said(story: Scenario) -> None:
     page = get(app, "/models/old")
     assert page.status.startswith("503")
     assert "schema 2" in page.words
+
+
+def test_a_model_without_a_rollout_has_no_picture() -> None:
+    scenario = Scenario()
+    scenario.when_released("1")
+    document = scenario.store.get("models/tiny")
+    assert document
+    scenario.store.commit(Put("models/new", document.data))
+    page = get(app_of(scenario), "/models/new")
+    assert page.status == "200 OK"
+    assert "What the rollouts asked for" not in page.words
 
 
 # ---- Many models

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,16 +12,11 @@ import pytest
 from console.connect import Connection
 from console.dashboard.server import make_server
 from infra.store.port import Put
-from tests.console.browser import CHROMIUM, Browser, chromium
+from tests.console.browser import Browser, chromium
 from tests.console.test_dashboard import HOSTILE
 from tests.scenario import PROJECT, Scenario
 
-pytestmark = [
-    pytest.mark.wide,
-    pytest.mark.skipif(
-        not CHROMIUM and os.environ.get("CI") != "true", reason="there is no chromium"
-    ),
-]
+pytestmark = pytest.mark.wide
 LEAST_CONTRAST = 4.5
 CONTRAST = """
 (() => {
@@ -77,7 +71,6 @@ def address(scenario: Scenario) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    assert CHROMIUM, "chromium is not installed: apt-get install chromium"
     with chromium(Path(tmp_path_factory.mktemp("profile"))) as found:
         yield found
 

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Deploys the dashboard as a service behind Identity-Aware Proxy, with an identity that can only read
+# documents. Optional. Run by a project owner, after bootstrap.sh. Safe to run again.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source-path=SCRIPTDIR source=common.sh
+source ./common.sh
+
+usage() {
+  cat <<TEXT
+Usage: deploy/dashboard.sh --project=ID --viewer=MEMBER [--region=REGION] [--dry-run]
+
+Deploys the pages of slipway dashboard as the service slipway-dashboard (docs/dashboard.md).
+
+  --project=ID      the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
+  --viewer=MEMBER   who may see all models, such as group:on-call@example.com
+  --region=REGION   where the service runs (default: us-central1)
+  --dry-run         print every command and run none; needs neither gcloud nor a login
+TEXT
+}
+
+parse_common "$@"
+NAME=slipway-dashboard
+VIEWER=""
+for argument in ${REST[@]+"${REST[@]}"}; do
+  case "$argument" in
+    --viewer=*) VIEWER="${argument#*=}" ;;
+    *) fail "unknown argument $argument; see --help" ;;
+  esac
+done
+case "$VIEWER" in
+  user:* | group:* | serviceAccount:*) ;;
+  *) fail "--viewer must be user:, group: or serviceAccount: and an address, got '$VIEWER'" ;;
+esac
+in_project=(--project="$PROJECT")
+
+exists gcloud iam service-accounts describe "$(identity "$NAME")" "${in_project[@]}" ||
+  run gcloud iam service-accounts create "$NAME" "${in_project[@]}" \
+    --display-name="Slipway dashboard: reads documents"
+run gcloud projects add-iam-policy-binding "$PROJECT" --condition=None \
+  --member="serviceAccount:$(identity "$NAME")" --role=roles/datastore.viewer \
+  --format=none --quiet
+run gcloud services enable iap.googleapis.com "${in_project[@]}"
+
+# What the functions are built from, and the pages. .gcloudignore leaves the console out.
+source="$(mktemp -d)"
+trap 'rm -rf "$source"' EXIT
+cp -R ../console ../handlers ../infra ../rollout ../requirements.txt "$source"
+echo "web: gunicorn --bind :\$PORT --threads 8 'console.dashboard.service:make_app()'" \
+  >"$source/Procfile"
+
+run gcloud beta run deploy "$NAME" --source="$source" --region="$REGION" "${in_project[@]}" \
+  --service-account="$(identity "$NAME")" \
+  --build-service-account="projects/$PROJECT/serviceAccounts/$(identity slipway-deployer)" \
+  --iap --no-allow-unauthenticated --timeout=30 --concurrency=8 --max-instances=2 \
+  --cpu=1 --memory=512Mi --set-env-vars="GOOGLE_CLOUD_PROJECT=$PROJECT" --labels=app=slipway --quiet
+
+# The proxy's service agent alone may call the service.
+agent="service-PROJECT_NUMBER@gcp-sa-iap.iam.gserviceaccount.com"
+if [ "$DRY_RUN" = false ]; then
+  number="$(gcloud projects describe "$PROJECT" --format='value(projectNumber)')"
+  agent="service-$number@gcp-sa-iap.iam.gserviceaccount.com"
+fi
+run gcloud run services add-iam-policy-binding "$NAME" --region="$REGION" "${in_project[@]}" \
+  --member="serviceAccount:$agent" --role=roles/run.invoker --format=none --quiet
+run gcloud beta iap web add-iam-policy-binding --resource-type=cloud-run --service="$NAME" \
+  --region="$REGION" "${in_project[@]}" --member="$VIEWER" \
+  --role=roles/iap.httpsResourceAccessor --format=none --quiet
