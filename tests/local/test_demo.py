@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from local.processes import answers
+from local.stack import FUNCTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 FAST = ("--embedded", "--speed", "80")
