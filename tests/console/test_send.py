@@ -231,7 +231,7 @@ def test_to_retire_a_model_is_confirmed(serving: Scenario) -> None:
         (("approve", "tiny", "--signature", "short"), "--signature: must be"),
         (("approve", "tiny", "--topic", "a/b"), "--topic: must be"),
         (("publish", "no-such-file.json"), "FILE: cannot read 'no-such-file.json': No such file"),
-        (("publish",), "Missing argument 'FILE'"),
+        (("publish",), "FILE: give a file with an event, or --plan, and not both"),
         (("publish", "x.json", "--timeout", "0"), "'--timeout'"),
     ],
 )
