@@ -66,16 +66,15 @@ def entries(store: Store, model: str, after: str | None = None) -> Iterator[Entr
         yield entry_view(document.path.rpartition("/")[2], document.data)
 
 
-def last_entries(store: Store, model: str, before: int, most: int) -> list[EntryView]:
-    """The last `most` entries of a model's log that were written before the revision `before`. Not
+def last_entries(store: Store, model: str, before: str, most: int) -> list[EntryView]:
+    """The last `most` entries of a model's log before a place: an entry's id, or `place_after`. Not
     every revision has one, so that further and further ones are read.
     """
-    back = most
+    revision, back = int(before[:8]), most
     while True:
-        after = place_before(before - back)
-        later = entries(store, model, after)
-        found = [*takewhile(lambda each: each.id < place_before(before), later)]
-        if len(found) >= most or back > before:
+        later = entries(store, model, place_before(revision - back))
+        found = [*takewhile(lambda each: each.id < before, later)]
+        if len(found) >= most or back > revision:
             return found[-most:]
         back *= 4
 

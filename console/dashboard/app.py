@@ -33,6 +33,7 @@ HEADERS = (
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
 NUMBER = re.compile(r"[0-9]{1,9}")
+PLACE = re.compile(r"[0-9]{8}-[A-Za-z0-9_-]{1,128}")
 KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 HOST = re.compile(r"(\[[0-9a-f:]+\]|[^:]+)(:[0-9]+)?")
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -113,8 +114,9 @@ class App:
                 page = sources.models(query.get("q", ""), number)
                 return Found("models.html", "Models", page)
             case ["models", name] if is_model_name(name):
-                before = _number(query.get("before", "0"))
-                return Found("model.html", name, _read(name, sources.model, before, limits.rows))
+                before = query.get("before", "")
+                place = before if PLACE.fullmatch(before) else ""
+                return Found("model.html", name, _read(name, sources.model, place, limits.rows))
             case ["models", name, "releases"] if is_model_name(name):
                 releases = _read(name, sources.releases, number)
                 return Found("releases.html", f"Releases of {name}", releases)
@@ -141,7 +143,7 @@ class App:
         )
 
 
-def _read(model: str, read: Callable[..., Any], *arguments: int) -> Any:
+def _read(model: str, read: Callable[..., Any], *arguments: object) -> Any:
     """Of one model; refused if there is none, or another Slipway has written it."""
     try:
         found = read(model, *arguments)

@@ -118,7 +118,7 @@ class GateEvidence:
 
 @dataclass(frozen=True)
 class ModelPage:
-    """`older`: the revision before which the log goes on, 0 if it does not; `is_older`: that the
+    """`older`: the entry before which the log goes on, empty if it does not; `is_older`: that the
     page does not show the newest entries. `log`: newest first.
     """
 
@@ -129,7 +129,7 @@ class ModelPage:
     chart: Chart | None
     releases: tuple[ReleaseRow, ...]
     log: tuple[EntryView, ...]
-    older: int
+    older: str
     is_older: bool
     commands: tuple[Command, ...]
     now: datetime
@@ -151,7 +151,6 @@ def model_page(
     can be read. At most `rows` of the log and of the releases are displayed.
     """
     displayed = entries[-rows:]
-    first = _revision(displayed[0].id) if displayed else 0
     is_first = not entries or (entries[0].from_ == "published" and _revision(entries[0].id) <= 1)
     until = now if not is_older or not entries else entries[-1].at
     spans = spans_of(entries, specs, _stable_before(state, entries, is_first), until)
@@ -163,7 +162,7 @@ def model_page(
         chart=draw(spans),
         releases=release_rows(state.desired.model, releases[:rows], project),
         log=tuple(reversed(displayed)),
-        older=0 if is_first and len(displayed) == len(entries) else first,
+        older="" if is_first and len(displayed) == len(entries) else displayed[0].id,
         is_older=is_older,
         commands=_commands(state, project),
         now=now,

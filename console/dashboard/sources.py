@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from console import views
 from console.connect import Connection
 from console.dashboard import pages
-from console.follow import documents, last_entries, state_of
+from console.follow import documents, last_entries, place_after, state_of
 from console.views import OverviewView, QuarantineView, ReleaseView
 from infra.settings import POLICY, load_project_policy
 from infra.store import repository
@@ -109,15 +109,15 @@ class Sources:
         self._rows = rows
         return tuple(view for _, view in rows.values())
 
-    def model(self, model: str, before: int, rows: int) -> pages.ModelPage | None:
-        """None if there is no such model. `before`: the revision before which the log is shown; 0
-        for its end.
+    def model(self, model: str, before: str, rows: int) -> pages.ModelPage | None:
+        """None if there is no such model. `before`: the entry before which the log ends; empty for
+        all of it.
         """
         document = self._store.get(repository.model_path(model))
         if document is None:
             return None
         state = state_of(document)
-        entries = last_entries(self._store, model, before or state.revision + 1, rows)
+        entries = last_entries(self._store, model, before or place_after(state.revision), rows)
         versions = {each.release for each in entries if each.release}
         present = (state.rollout.stable, state.rollout.previous, state.rollout.candidate)
         versions |= {each.version for each in present if each}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from html import unescape
 from typing import Any
@@ -17,6 +18,7 @@ from console.dashboard.app import LOOPBACK, App
 from console.dashboard.pages import commands, models_page
 from console.dashboard.render import MAX_BYTES
 from console.dashboard.sources import Snapshot, Sources
+from console.follow import entries, last_entries, place_after
 from console.views import OverviewView
 from infra.store.port import Document, Put, StoreError
 from infra.wiring import World
@@ -134,7 +136,7 @@ def test_the_picture_has_what_each_phase_asked_for(app: App) -> None:
 
 def test_the_log_goes_on_with_older_entries(story: Scenario) -> None:
     app = app_of(story)
-    older = get(app, "/models/tiny", "before=10").words
+    older = get(app, "/models/tiny", "before=00000010-0").words
     assert "Log, older entries" in older
     assert "nothing serves yet; step 1 of 1 asks for 100 % on release 1" in older
     assert "release 3 was published" not in older
@@ -244,6 +246,39 @@ def test_a_snapshot_is_read_anew_when_it_is_too_old() -> None:
     assert [snapshot.get(), snapshot.get()] == [1, 1]
     seconds[0] = 61
     assert snapshot.get() == 2
+
+
+def test_a_snapshot_is_read_in_the_background_while_the_last_one_will_do() -> None:
+    seconds, begun, go_on = [0.0], threading.Event(), threading.Event()
+    values = iter(("first", "second", "second"))
+
+    def read() -> str:
+        value = next(values)
+        if value == "second":
+            begun.set()
+            assert go_on.wait(10)
+        return value
+
+    snapshot = Snapshot(read, lambda: seconds[0], 5, 60)
+    assert snapshot.get() == "first"
+    seconds[0] = 6
+    assert snapshot.get() == "first"
+    assert begun.wait(10)
+    assert snapshot.get() == "first", "nobody waits, and nobody else reads"
+    seconds[0] = 70
+    go_on.set()
+    assert snapshot.get() == "second", "what is too old is awaited"
+
+
+def test_each_entry_is_on_one_part_of_the_log(story: Scenario) -> None:
+    """Also those of one revision: refused messages do not change it."""
+    log = [each.id for each in entries(story.store, "tiny")]
+    found: list[str] = []
+    before = place_after(int(log[-1][:8]))
+    while part := last_entries(story.store, "tiny", before, 3):
+        found[:0] = [each.id for each in part]
+        before = part[0].id
+    assert found == log
 
 
 # ---- What others wrote
