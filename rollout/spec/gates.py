@@ -90,7 +90,8 @@ class Gate(Section):
         | None
     ) = Field(
         default=None,
-        description="A release is not harmful if it makes less than this share of all requests bad",
+        description="A release passes if it makes less than this share of all requests bad, however"
+        " few the stable one has; it still fails if it is surely worse",
     )
     objective_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
