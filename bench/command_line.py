@@ -1,7 +1,10 @@
-"""Measures `slipway status` over 1,000 models, as a process, and a page of the dashboard."""
+"""Measures `slipway status` over 1,000 models and `slipway plan`, as processes, and a page of the
+dashboard.
+"""
 
 from __future__ import annotations
 
+import json
 import resource
 import statistics
 import subprocess
@@ -13,7 +16,7 @@ from typing import Any
 from wsgiref.util import setup_testing_defaults
 
 from bench.results import Row, row
-from bench.setting import ROOT, clean_environment
+from bench.setting import PROJECT, ROOT, clean_environment, release_message
 from console.connect import Connection
 from console.dashboard.app import App
 from console.dashboard.sources import FRESH_SECONDS, Sources
@@ -24,6 +27,7 @@ from tests.scenario import Scenario
 
 MODELS, RUNS = 1000, 5
 MODEL = "model-0500"
+DIFFERS = 2  # the exit status of a plan that would change something
 PAGES = ("/", f"/models/{MODEL}")
 
 
@@ -31,8 +35,9 @@ def measure() -> tuple[Row, ...]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "store.sqlite"
         _fill(path)
-        seconds = [_cpu_seconds(path) for _ in range(RUNS)]
+        seconds = [_status_seconds(path) for _ in range(RUNS)]
         first, pages = _page_seconds(path)
+        plans = _plan_seconds(Path(folder))
     how = f"user and system time of the process, {MODELS} models in a rollout, embedded store;"
     middle = statistics.median(seconds)
     slowest = {page: round(1000 * statistics.median(each)) for page, each in pages.items()}
@@ -42,6 +47,13 @@ def measure() -> tuple[Row, ...]:
     )
     return (
         row("status_1000_models_cpu_s", middle, f"{how} median of {RUNS}", seconds=seconds),
+        row(
+            "plan_cpu_s",
+            statistics.median(plans),
+            "user and system time of the process, a rolling update of a model that serves, the"
+            f" emulator by HTTP in another process, embedded store; median of {RUNS}",
+            seconds=plans,
+        ),
         row("page_1000_models_ms", max(slowest.values()), about, ms=slowest),
     )
 
@@ -64,17 +76,53 @@ def _fill(path: Path) -> None:
     store.close()
 
 
-def _cpu_seconds(path: Path) -> float:
-    command = [sys.executable, "-m", "console", "status", "--project", "bench"]
-    environment = clean_environment() | {"SLIPWAY_STORE": f"sqlite:{path}"}
+def _status_seconds(path: Path) -> float:
+    seconds, printed = _cpu_seconds({"SLIPWAY_STORE": f"sqlite:{path}"}, "status")
+    assert printed.count("\nmodel-") == MODELS
+    return seconds
+
+
+def _plan_seconds(folder: Path) -> list[float]:
+    """The first run, which compiles modules, does not count."""
+    scenario = Scenario()
+    scenario.given_serving("1")
+    store = SqliteStore(folder / "planned.sqlite")
+    for collection in ("models", "models/tiny/log", "models/tiny/releases"):
+        store.commit(*(Put(each.path, each.data) for each in scenario.store.list(collection, 1000)))
+    store.close()
+    event = folder / "event.json"
+    event.write_text(json.dumps(release_message("2", "tiny")))
+    with scenario.emulator.serve() as server:
+        environment = {
+            "SLIPWAY_STORE": f"sqlite:{folder}/planned.sqlite",
+            "SLIPWAY_COMPUTE_ENDPOINT": server.url,
+            "SLIPWAY_REGISTRY": "emulated",
+        }
+        found = [
+            _cpu_seconds(environment, "plan", str(event), status=DIFFERS) for _ in range(RUNS + 1)
+        ]
+    assert all(" 2 of tiny" in printed and "STEP" in printed for _, printed in found), found[0]
+    return [seconds for seconds, _ in found[1:]]
+
+
+def _cpu_seconds(
+    environment: dict[str, str], command: str, *arguments: str, status: int = 0
+) -> tuple[float, str]:
+    """User and system time of the process, and what it printed."""
+    program = [sys.executable, "-m", "console", command, *arguments, "--project", PROJECT]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     ended = subprocess.run(
-        command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+        program,
+        cwd=ROOT,
+        env=clean_environment() | environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert ended.stdout.count("\nmodel-") == MODELS
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert ended.returncode == status, ended.stderr
     spent = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    return round(spent, 3)
+    return round(spent, 3), ended.stdout
 
 
 def _page_seconds(path: Path) -> tuple[float, dict[str, list[float]]]:

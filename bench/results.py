@@ -63,6 +63,7 @@ KEYS = (
     Key("provision_vs_gcloud", "ratio"),
     Key("swap_vs_gcloud", "ratio"),
     Key("status_1000_models_cpu_s", "s", 2),
+    Key("plan_cpu_s", "s", 1.5),
     Key("page_1000_models_ms", "ms", 200),
     Key("emulator_rolling_update_cpu_ms", "ms", 50),
     Key("emulator_swap_function_calls", "calls", 50_000),

@@ -30,7 +30,7 @@ NAMES = [
     *("canary_failed_requests", "blue_green_failed_requests", "rollback_failed_requests"),
     *("bad_canary_failed_over_share", "roll_back_over_promised"),
     *("provision_vs_gcloud", "swap_vs_gcloud"),
-    *("status_1000_models_cpu_s", "page_1000_models_ms"),
+    *("status_1000_models_cpu_s", "plan_cpu_s", "page_1000_models_ms"),
     *(
         "emulator_rolling_update_cpu_ms",
         "emulator_swap_function_calls",
