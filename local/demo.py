@@ -11,9 +11,10 @@ import argparse
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -24,9 +25,10 @@ from typing import NoReturn
 from rich.console import Console
 
 from local import guide, picture, running
+from local.processes import inherited
 from local.report import Report, check_promises, to_json
 from local.screen import LiveScreen, PlainScreen, Screen, View
-from local.stack import RELEASES, Stack
+from local.stack import RELEASES, ROOT, Stack
 from local.story import FLOOR, IMAGE, MODEL, SCENARIOS, Scenario
 from local.watch import Watcher
 
@@ -166,15 +168,42 @@ def _tour(
         if not is_fine:
             print(f"  logs: {stack.folder}")
         print(f"  report: {options.json_report}, picture: {options.picture}", flush=True)
-        if options.keep:
-            print(
-                guide.by_hand(
-                    stack.environment, stack.pubsub, sys.executable, stack.logs, os.getpid()
-                ),
-                flush=True,
-            )
-            tour.follow(PlainScreen(sys.stdout, printed=len(watcher.entries)))
+    if options.keep:
+        kept = guide.Kept(
+            stack.environment, stack.pubsub, stack.gateway_url, stack.speed, stack.logs, os.getpid()
+        )
+        print(guide.by_hand(kept, _slipway()), flush=True)
+        _narrate(stack.environment)
     return 0 if is_fine else 1
+
+
+def _slipway() -> str:
+    """The installed command, as a person in this folder would type it."""
+    return os.path.relpath(Path(sys.executable).parent / "slipway")
+
+
+def _narrate(environment: Mapping[str, str]) -> None:
+    """Shows the transitions of every model, and refusals, until Ctrl-C. `slipway events` does it,
+    in a process group of its own, so that Ctrl-C reaches only this process.
+    """
+    project = environment["GOOGLE_CLOUD_PROJECT"]
+    command = [sys.executable, "-m", "console", "events", "--last", "0", "--project", project]
+    events = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**inherited(os.environ), **environment},
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+    )
+    try:
+        with suppress(KeyboardInterrupt):
+            status = events.wait()
+            print(f"slipway events ended with status {status}; the stack keeps running", flush=True)
+            while True:
+                signal.pause()
+    finally:
+        events.terminate()
+        events.wait()
 
 
 class Tour:
@@ -200,13 +229,6 @@ class Tour:
         except TimeUp as late:
             return str(late)
         return ""
-
-    def follow(self, screen: Screen) -> None:
-        """Shows further progress until Ctrl-C."""
-        self._screen = screen
-        with suppress(KeyboardInterrupt):
-            while True:
-                self._update()
 
     def _update(self) -> None:
         time.sleep(POLL_SECONDS)

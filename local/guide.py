@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from local.report import Report, count_changes
-from local.story import FLOOR, IMAGE, MODEL
+from local.story import FAILING, IMAGE, MODEL
 
 LAST, LONG = 4, 300
 OUTPUTS = {
@@ -48,89 +49,81 @@ def summary(report: Report, failure: str, logs: Sequence[Path] = ()) -> str:
     return "\n".join(lines)
 
 
-def by_hand(
-    environment: Mapping[str, str], pubsub: str, python: str, logs: Sequence[Path], pid: int
-) -> str:
-    """Commands for a stack that keeps running. `pubsub` is the address of Pub/Sub's REST API, of
-    the emulator or of the embedded bus.
+@dataclass(frozen=True)
+class Kept:
+    """A stack that keeps running. `pubsub`: the address of Pub/Sub's REST API, of the emulator or
+    of the embedded bus. `gateway`: where the models answer.
     """
-    project = environment["GOOGLE_CLOUD_PROJECT"]
-    event = f'{{"model":"{MODEL}","version":"4","artifact":{{"image":"{IMAGE}:4"}}}}'
-    pause = f'{{"model":"{MODEL}","command":"pause"}}'
-    second = (
-        f'{{"model":"second","version":"1","artifact":{{"image":"{IMAGE}:1"}},'
-        f'"scaling":{{"min":{FLOOR}}}}}'
+
+    environment: Mapping[str, str]
+    pubsub: str
+    gateway: str | None
+    speed: float
+    logs: Sequence[Path]
+    pid: int
+
+
+def by_hand(kept: Kept, slipway: str) -> str:
+    """Commands for a stack that keeps running. Each works as it is printed, in this order."""
+    project, compute = (
+        kept.environment[name] for name in ("GOOGLE_CLOUD_PROJECT", "SLIPWAY_COMPUTE_ENDPOINT")
     )
-    kill = f'{{"effect": "kill", "group": "slipway-{MODEL}-blue", "most": 1}}'
-    compute = environment["SLIPWAY_COMPUTE_ENDPOINT"]
+    own, failing = _release("4", f"{IMAGE}:4"), _release("5", FAILING)
+    other = _release("2", f"{IMAGE}:other")
+    kill = f'{{"effect": "kill", "template": "slipway-{MODEL}-*", "most": 1}}'
+    curl = f"  curl -s {kept.gateway}/{MODEL}" if kept.gateway else "  (no model has a route)"
     return f"""
-The stack keeps running. To stop it: Ctrl-C here, or kill {pid}
+The stack keeps running. To stop it: Ctrl-C here, or kill {kept.pid}
+Times below are UTC of its clock, which is {kept.speed:g} times as fast as real time.
 
-In another terminal, slipway uses this stack by itself
-  {Path(python).parent}/slipway status {MODEL}
-  {Path(python).parent}/slipway why {MODEL} 3
-  {Path(python).parent}/slipway --help
+In another terminal, in this folder, slipway uses this stack by itself
+  {slipway} status {MODEL}
+  {slipway} why {MODEL} 3
+  {slipway} history {MODEL}
+  {slipway} doctor
+  {slipway} dashboard
+  {slipway} --help
 
-Publish an event with gcloud
-  export CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB=http://{pubsub}/ CLOUDSDK_CORE_PROJECT={project} \\
-         CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true CLOUDSDK_CORE_DISABLE_PROMPTS=1
-  gcloud pubsub topics publish model-releases --message='{event}'
-  gcloud pubsub topics publish model-releases --message='{pause}'
-  gcloud pubsub topics publish model-releases --message='{second}'
+Which release answers (slipway-release), and on which instance
+{curl}
 
-or in Python
-  {_python(environment, pubsub, python, event)}
+Publish a release, after a look at its plan
+  echo '{own}' > demo-4.json
+  {slipway} plan demo-4.json
+  {slipway} publish demo-4.json --wait
 
-Read the model's document and its log of decisions
-{_documents(environment, python, logs[0].parent)}
+Publish one that answers for three minutes of the stack's time, and see it taken back
+  echo '{failing}' > demo-5.json
+  {slipway} publish demo-5.json --wait
+  {slipway} why {MODEL} 5
 
-Inspect Compute Engine with gcloud, or through the emulator's control API
-  export CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE={compute}/compute/v1/
-  gcloud compute instance-groups managed list
+The examples, and what becomes of them
+  {slipway} publish examples/smallest.json
+  {slipway} publish examples/l4-vllm.json
+  {slipway} publish examples/h100.json
+  {slipway} publish examples/cpu-metric-schedule.json --wait
+  {slipway} publish examples/next-release.json --wait
+  {slipway} publish examples/command-rollback.json
+  {slipway} status
+  {slipway} events --no-follow
+
+Publish an event with gcloud; Slipway refuses this one, since release 2 is another
+  export CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB=http://{kept.pubsub}/ \\
+         CLOUDSDK_CORE_PROJECT={project} CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true \\
+         CLOUDSDK_CORE_DISABLE_PROMPTS=1
+  gcloud pubsub topics publish model-releases --message='{other}'
+  {slipway} quarantine list
+
+Inspect Compute Engine, and kill an instance
   curl -s {compute}/control/instances
   curl -s -X POST {compute}/control/instances -d '{kill}'
-  curl -s {compute}/control
 
 Logs of the functions
-{chr(10).join(f"  tail -f {path}" for path in logs)}
+{chr(10).join(f"  tail -f {path}" for path in kept.logs)}
+
+From now on, what becomes of every model and message (slipway events)
 """
 
 
-def _python(environment: Mapping[str, str], pubsub: str, python: str, event: str) -> str:
-    """The client library needs the emulator; the embedded bus has only the REST API."""
-    topic = f"projects/{environment['GOOGLE_CLOUD_PROJECT']}/topics/model-releases"
-    if "PUBSUB_EMULATOR_HOST" in environment:
-        code = (
-            "from google.cloud import pubsub_v1;"
-            f" print(pubsub_v1.PublisherClient().publish('{topic}', b'''{event}''').result())"
-        )
-        return f'PUBSUB_EMULATOR_HOST={pubsub} {python} -c "{_quote(code)}"'
-    code = (
-        "import base64, requests;"
-        f" print(requests.post('http://{pubsub}/v1/{topic}:publish',"
-        f" json={{'messages': [{{'data': base64.b64encode(b'''{event}''').decode()}}]}}).text)"
-    )
-    return f'{python} -c "{_quote(code)}"'
-
-
-def _documents(environment: Mapping[str, str], python: str, folder: Path) -> str:
-    if "FIRESTORE_EMULATOR_HOST" in environment:
-        host, project = environment["FIRESTORE_EMULATOR_HOST"], environment["GOOGLE_CLOUD_PROJECT"]
-        documents = f"http://{host}/v1/projects/{project}/databases/(default)/documents"
-        return "\n".join(
-            f"  curl -s -H 'Authorization: Bearer owner' '{documents}/{path}'"
-            for path in (f"models/{MODEL}", f"models/{MODEL}/log")
-        )
-    code = (
-        "import json, sqlite3, sys; print(*(json.dumps([p, json.loads(d)], indent=1) for p, d in"
-        " sqlite3.connect(sys.argv[1]).execute('SELECT path, data FROM documents WHERE path LIKE"
-        " ?', [sys.argv[2]])), sep='\\n')"
-    )
-    return "\n".join(
-        f"  {python} -c \"{code}\" {folder}/slipway.sqlite '{path}'"
-        for path in (f"models/{MODEL}", f"models/{MODEL}/log/%")
-    )
-
-
-def _quote(code: str) -> str:
-    return code.replace('"', '\\"')
+def _release(version: str, image: str) -> str:
+    return f'{{"model": "{MODEL}", "version": "{version}", "artifact": {{"image": "{image}"}}}}'

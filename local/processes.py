@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HOST = "127.0.0.1"
+SETTINGS = ("SLIPWAY_", "PROMETHEUS_", "GOOGLE_", "FUNCTION_", "PUBSUB_", "FIRESTORE_")
 TAIL = 2000
 
 
@@ -51,7 +52,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self.environment},
+                env={**inherited(os.environ), **self.environment},
                 cwd=self.folder,
                 start_new_session=True,
             )
@@ -89,6 +90,13 @@ class Program:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(patience_seconds)
         self.kill()
+
+
+def inherited(environment: Mapping[str, str]) -> dict[str, str]:
+    """A shell's environment without the variables that configure Slipway: those of a project must
+    not reach a local stack.
+    """
+    return {name: text for name, text in environment.items() if not name.startswith(SETTINGS)}
 
 
 def free_port() -> int:

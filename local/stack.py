@@ -28,6 +28,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 import compute_emulator
+from compute_emulator import DataPlane
 from infra.bus.port import Bus
 from infra.registry.emulated import EmulatedRegistry
 from infra.store.port import Store
@@ -56,6 +57,17 @@ FUNCTIONS = {
     "on_wakeup": (WAKEUPS,),
 }
 
+GATEWAY = compute_emulator.Key("global", "forwardingRules", "slipway-gateway-http")
+SHARED = {
+    "networks": ("projects/example-host/global/networks/serving",),
+    "subnetworks": ("projects/example-host/regions/europe-west4/subnetworks/serving-eu",),
+}
+CERTIFICATE = {
+    "name": "models-example-com",
+    "type": "MANAGED",
+    "managed": {"domains": ["models.example.com"]},
+}
+
 Backend = Literal["emulators", "embedded"]
 OnPart = Callable[[str, str, bool], None]
 """Called with a part's name, its state, and whether it is up."""
@@ -82,6 +94,7 @@ class Stack:
         self.environment: dict[str, str] = {}
         self.programs: tuple[Program, ...] = ()
         self.emulator: compute_emulator.Emulator
+        self._plane: DataPlane
         self.pubsub = ""  # host:port of Pub/Sub's REST API
         self.store: Store
         self.bus: Bus
@@ -112,6 +125,11 @@ class Stack:
         """The logs of the functions."""
         return tuple(program.log for program in self.programs) or (self.folder / "functions.log",)
 
+    @property
+    def gateway_url(self) -> str | None:
+        """Where the models answer over HTTP; None until the first is routed."""
+        return self._plane.url_of(GATEWAY)
+
     def publish(self, topic: str, message: Mapping[str, Any]) -> str:
         return self.bus.publish(topic, json.dumps(message).encode())
 
@@ -124,6 +142,8 @@ class Stack:
         same_time = compute_emulator.ScaledClock(self.speed, self.clock.epoch, self.clock.epoch)
         self.emulator = compute_emulator.Emulator(PROJECT, same_time, operation_seconds=1)
         server = self._parts.enter_context(self.emulator.serve())
+        self._add_what_examples_name()
+        self._plane = self._parts.enter_context(self.emulator.data_plane())
         self._on_part("Compute Engine emulator", f"on {server.url}", True)
         self.environment = {
             "GOOGLE_CLOUD_PROJECT": PROJECT,
@@ -138,6 +158,12 @@ class Stack:
         ticker = Ticker(self.clock, self.tick)
         self._parts.callback(ticker.stop)
         ticker.start()
+
+    def _add_what_examples_name(self) -> None:
+        """What a project has besides what Slipway creates: certificates, and a shared network."""
+        for collection, names in SHARED.items():
+            self.emulator.catalogue[collection] = list(names)
+        self.emulator.call("POST", "global/sslCertificates", CERTIFICATE)
 
     # ---- With Google's emulators
 

@@ -63,6 +63,9 @@ def _first(**rollout: Any) -> dict[str, Any]:
 ROLLING_SICK = "3-broken"
 CREATES = Promised("1", "succeeded", "release 1 creates the fleet")
 WELL = {"boot_seconds": 30, "ready_after_seconds": 10, "jitter": 0.2}
+FAILING = f"{IMAGE}:failing"
+FAILS_LATER = {"image": f"{FAILING}*", **WELL, "unready_after_seconds": 180}
+"""What a person can publish to see it taken back: healthy at first, later no more."""
 
 CANARY = Scenario(
     """\
@@ -81,7 +84,7 @@ CANARY = Scenario(
         "2": _event("2", "2", "a healthy release takes over by weight"),
         "3": _event("3", "3", "a release that crashes under traffic is taken back"),
     },
-    [WELL],
+    [FAILS_LATER, WELL],
     (
         CREATES,
         Promised("2", "succeeded", "release 2 takes over by weight and bakes"),
@@ -116,7 +119,11 @@ ROLLING = Scenario(
             rollout={"progress_deadline_seconds": 150},
         ),
     },
-    [{"image": f"*{ROLLING_SICK}*", **WELL, "never_ready": True, "alive_after_seconds": 10}, WELL],
+    [
+        {"image": f"*{ROLLING_SICK}*", **WELL, "never_ready": True, "alive_after_seconds": 10},
+        FAILS_LATER,
+        WELL,
+    ],
     (
         CREATES,
         Promised("2", "succeeded", "release 2 takes over step by step and bakes"),

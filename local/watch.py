@@ -19,6 +19,7 @@ from local.report import Entry, Sample, Story, stories, with_sample
 
 EVERY_SECONDS = 0.05
 PAGE = 200
+COLOURS = ("blue", "green")
 LEAVING = ("DELETING", "ABANDONING")
 
 
@@ -149,13 +150,16 @@ class Watcher:
                 self._counted.append((at, counts))
 
     def _counts(self) -> dict[str, Count]:
-        """Instances by template. One that is being deleted gets no new requests, so it does not
-        count as healthy.
+        """The model's instances by template. One that is being deleted gets no new requests, so it
+        does not count as healthy.
         """
         everything: Counter[str] = Counter()
         healthy: Counter[str] = Counter()
         groups: dict[str, set[str]] = {}
+        own = {f"slipway-{self._model}-{colour}" for colour in COLOURS}
         for record in self._emulator.instances():
+            if record["group"] not in own:
+                continue
             groups.setdefault(record["group"], set()).add(record["template"])
             everything[record["template"]] += 1
             healthy[record["template"]] += record["ready"] and record["action"] not in LEAVING

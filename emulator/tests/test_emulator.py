@@ -263,3 +263,15 @@ def test_the_data_plane_serves_a_forwarding_rule(emulator: Emulator) -> None:
     with emulator.data_plane() as plane:
         assert emulator.control("GET", "/data-plane")["forwarding_rules"] == {}
         assert plane.url_of(compute_emulator.Key("global", "forwardingRules", "fr")) is None
+
+
+def test_the_networks_of_a_host_project_can_be_read(emulator: Emulator) -> None:
+    emulator.catalogue["networks"] = ["projects/host/global/networks/shared"]
+    session = requests.Session()
+    session.mount("https://", emulator.adapter())
+
+    def status(project: str) -> int:
+        url = f"https://compute.googleapis.com/compute/v1/projects/{project}"
+        return session.get(f"{url}/global/networks/shared").status_code
+
+    assert [status(project) for project in ("host", "another")] == [200, 404]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -69,6 +70,10 @@ class Browser:
         text = {"text": "\r"} if key == "Enter" else {}
         self._call("Input.dispatchKeyEvent", type="keyDown", **about, **text)
         self._call("Input.dispatchKeyEvent", type="keyUp", **about)
+
+    def screenshot(self) -> bytes:
+        """The page as a PNG."""
+        return base64.b64decode(self._call("Page.captureScreenshot")["data"])
 
     def scheme(self, name: str) -> None:
         features = [{"name": "prefers-color-scheme", "value": name}]

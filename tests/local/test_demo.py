@@ -8,16 +8,19 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from local.processes import answers
 from local.stack import FUNCTIONS
+from tests.console.browser import chromium
+from tests.tools import require_program
 
 ROOT = Path(__file__).resolve().parents[2]
 FAST = ("--embedded", "--speed", "80")
+QUICK = ("--embedded", "--speed", "200")
+EXAMPLES = sorted((ROOT / "examples").iterdir())
 
 
 def demo(folder: Path, *arguments: str, before: str = "pass") -> subprocess.Popen[str]:
@@ -135,34 +138,89 @@ def test_a_stop_signal_leaves_nothing_running(
     assert not any(answers(port, "/") for port in ports)
 
 
+def printed_commands(text: str) -> list[str]:
+    """The commands that a kept stack prints, without those that go on until Ctrl-C."""
+    lines = re.sub(r" \\\n +", " ", text).splitlines()
+    commands = [
+        line.strip() for line in lines if re.match(r"  (\S*slipway|curl|echo|export|gcloud) ", line)
+    ]
+    return [each for each in commands if not each.endswith(" dashboard")]
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    """That of a person's shell, which also knows another project."""
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "emulator/src")))
+    of_others = {"GOOGLE_CLOUD_PROJECT": "other", "PROMETHEUS_URL": "http://127.0.0.1:1"}
+    return os.environ | of_others | {"XDG_STATE_HOME": str(folder), "PYTHONPATH": paths}
+
+
+def run_printed(commands: list[str], folder: Path) -> dict[str, str]:
+    """Runs the commands one after the other; returns what each printed. What a plan would change,
+    and what is taken back, has status 2.
+    """
+    exports, outputs = "", {}
+    for command in commands:
+        if command.startswith("export"):
+            exports = f"{command}; "
+        elif not command.startswith("gcloud") or require_program("gcloud"):
+            runnable = re.sub(r"^\S*slipway ", f"{sys.executable} -m console ", command)
+            done = subprocess.run(
+                ["bash", "-c", exports + runnable],
+                cwd=folder,
+                env=environment_of(folder),
+                timeout=100,
+                capture_output=True,
+                text=True,
+            )
+            expected = 2 if re.search(r" plan | publish demo-5", command) else 0
+            assert done.returncode == expected, (command, done.stdout, done.stderr)
+            outputs[command.partition("slipway ")[2] or command] = done.stdout
+    return outputs
+
+
+def see_dashboard(folder: Path) -> str:
+    """What a browser shows of the model on `slipway dashboard`."""
+    command = [sys.executable, "-u", "-m", "console", "dashboard", "--port", "0"]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment_of(folder), stdout=subprocess.PIPE, text=True
+    ) as program:
+        try:
+            address = read_until(program, "Ctrl-C").split()[0]
+            with chromium(folder) as browser:
+                browser.open(f"{address}models/tiny")
+                assert browser.screenshot().startswith(b"\x89PNG")
+                return str(browser.evaluate("document.body.innerText"))
+        finally:
+            program.kill()
+
+
 @pytest.mark.wide
-def test_a_kept_stack_runs_until_stopped_and_prints_how_to_use_it(tmp_path: Path) -> None:
-    program = demo(tmp_path, *FAST, "--keep")
-    text = read_until(program, "Logs of the functions")
-    command = re.search(r"^  (\S+ -c \"import base64, requests.*)$", text, re.MULTILINE)
-    assert command
-    subprocess.run(command[1], shell=True, check=True, timeout=30, cwd=ROOT)
-    read_until(program, "release 4: desired")
-    command_line = [sys.executable, "-m", "console"]
-    environment = os.environ | {"XDG_STATE_HOME": str(tmp_path), "GOOGLE_CLOUD_PROJECT": "other"}
+@pytest.mark.timeout(300)
+def test_a_newcomer_succeeds_with_each_printed_command_and_each_example(tmp_path: Path) -> None:
+    """Sees what happened, plans and publishes a release, sees a canary taken back and why,
+    publishes each example, is refused, and opens the dashboard.
+    """
+    program = demo(tmp_path, *QUICK, "--keep")
+    text = read_until(program, "From now on")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    commands = printed_commands(text)
+    outputs = run_printed(commands, tmp_path)
 
-    def slipway(*arguments: str) -> str:
-        return subprocess.run(
-            [*command_line, *arguments],
-            cwd=ROOT,
-            env=environment,
-            check=True,
-            timeout=60,
-            capture_output=True,
-            text=True,
-        ).stdout
+    answer = json.loads(next(out for command, out in outputs.items() if "/tiny" in command))
+    assert answer["labels"] == {"slipway-model": "tiny", "slipway-release": "2"}
+    assert "\nsucceeded: " in outputs["publish demo-4.json --wait"]
+    assert "rolled_back" in outputs["publish demo-5.json --wait"]
+    assert "instances of release 5 are healthy" in " ".join(outputs["why tiny 5"].split())
+    assert all(f"publish examples/{each.name}" in " ".join(outputs) for each in EXAMPLES)
+    assert "release 2 of tiny exists" in " ".join(outputs["quarantine list"].split())
+    assert re.search("release 5: .*→ rolled.back", see_dashboard(tmp_path))
 
-    assert slipway("abort", "tiny", "--wait").endswith("settled: release 2 serves\n")
-    assert "2 succeeded" in " ".join(slipway("history", "tiny").split())
-    started = time.monotonic()
     program.send_signal(signal.SIGTERM)
-    assert wait(program)[0] == 0
-    assert time.monotonic() - started < 60
+    status, narrated = wait(program)
+    assert status == 0
+    assert "ranker 42: baking -> succeeded" in narrated
+    assert "tiny 2: published -> quarantined" in narrated
+    assert "slipway-ranker-" not in narrated
 
 
 def test_a_speed_out_of_range_is_rejected(tmp_path: Path) -> None:

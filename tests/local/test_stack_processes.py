@@ -82,3 +82,20 @@ def test_stop_ends_child_processes_too(tmp_path: Path) -> None:
         time.sleep(0.02)
     assert not is_alive(child)
     assert is_alive(os.getpid())
+
+
+def test_a_program_gets_no_settings_of_a_project(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_URL", "http://prometheus:9090")
+    monkeypatch.setenv("SLIPWAY_METRICS", "cloud-monitoring")
+    prints = (
+        "import os; print(sorted({'PROMETHEUS_URL', 'SLIPWAY_METRICS', 'WORD'} & {*os.environ})"
+    )
+    running = program(f"{prints}, flush=True); {SERVE}", tmp_path)
+    running.start()
+    try:
+        running.wait_until_up()
+        assert running.tail().startswith("['WORD']")
+    finally:
+        running.stop()

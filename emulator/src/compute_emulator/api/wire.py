@@ -152,15 +152,29 @@ def _read_call(
     if fault is not None and fault.kind == "error":
         raise fault.error()
     project = path_values.get("project", cloud.project)
-    if project != cloud.project and not (
-        project in images.FAMILIES and method.collection == "images"
-    ):
+    if project != cloud.project and not _is_shared(cloud, method, project):
         raise NotFound(f"projects/{project}")
     params = dict(_parameters(request.http, request.target))
     body = _body(method, request)
     call = Call(cloud, method, project, _scope(method, path_values), params, body, fault)
     call.require_known_scope()
     return call, fault
+
+
+def _is_shared(cloud: Cloud, method: Method, project: str) -> bool:
+    """Whether another project lets this one read the collection: public images, and networks of a
+    host project that the catalogue control names.
+    """
+    if method.collection == "images":
+        return project in images.FAMILIES
+    return (
+        method.collection in ("networks", "subnetworks")
+        and not method.mutates
+        and any(
+            each.startswith(f"projects/{project}/")
+            for each in cloud.catalogue.get(method.collection, ())
+        )
+    )
 
 
 def _handle(call: Call) -> JsonObject:

@@ -67,7 +67,7 @@ class App:
     def configure(self, vm: Vm) -> None:
         self.vm, self.profile = vm, vm.profile
         release = vm.names["template"]
-        self._about = {"release": release} | vm.names
+        self._about = {"release": release, "labels": vm.labels} | vm.names
         self._headers = {
             "content-type": "application/json",
             "x-release": release,
@@ -201,7 +201,7 @@ class App:
             "host": request.headers.get("host", ""),
         }
         if "x-echo" in request.headers:
-            content |= {"headers": request.headers, "body": request.body.decode("utf-8", "replace")}  # type: ignore[dict-item]
+            content |= {"headers": request.headers, "body": request.body.decode("utf-8", "replace")}
         body = json.dumps(content).encode() + b"\n"
         return Response(self.profile.error_status if failed else 200, self._headers, body)
 

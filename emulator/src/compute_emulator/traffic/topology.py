@@ -33,7 +33,7 @@ PROXIES = ("targetHttpProxies", "targetHttpsProxies")
 class Vm:
     """A managed instance whose VM is running; after a restart it has another `key`.
 
-    `takes_requests`: it gets no new requests once it drains or leaves.
+    `takes_requests`: it gets no new requests once it drains or leaves. `labels`: its template's.
     """
 
     key: tuple[int, float]
@@ -42,6 +42,7 @@ class Vm:
     takes_requests: bool
     liveness: ProbeHistory
     readiness: ProbeHistory
+    labels: dict[str, str] = field(default_factory=dict)
 
     def health(self, now: float) -> tuple[bool, bool]:
         """Whether its app is alive and ready. `now` is by the cloud's clock."""
@@ -235,6 +236,7 @@ def _vm(cloud: Cloud, group: Group, instance: ManagedInstance) -> Vm:
         "name": instance.name,
     }
     since = instance.running_since
+    properties = group.template(instance.revision).get("properties", {})
     return Vm(
         key=_key(instance),
         names=names,
@@ -242,6 +244,7 @@ def _vm(cloud: Cloud, group: Group, instance: ManagedInstance) -> Vm:
         takes_requests=not instance.is_draining and instance.action not in LEAVING,
         liveness=ProbeHistory(since, instance.liveness_changes),
         readiness=ProbeHistory(since, instance.readiness_changes),
+        labels=properties.get("labels", {}),
     )
 
 
