@@ -248,6 +248,33 @@ def test_a_snapshot_is_read_anew_when_it_is_too_old() -> None:
     assert snapshot.get() == 2
 
 
+def test_a_snapshot_that_was_begun_is_read_once_and_its_failure_is_reported() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    values: list[str | Exception] = [ValueError("later"), ValueError("down")]
+
+    def read() -> str:
+        begun.set()
+        assert go_on.wait(10)
+        value = values.pop()
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    snapshot = Snapshot(read, lambda: 0.0, 5, 60)
+    snapshot.begin()
+    assert begun.wait(10)
+    go_on.set()
+    with pytest.raises(ValueError, match="later"):
+        snapshot.get()
+    values.append("read")
+    begun.clear()
+    go_on.clear()
+    snapshot.begin()
+    assert begun.wait(10)
+    go_on.set()
+    assert [snapshot.get(), snapshot.get(), len(values)] == ["read", "read", 0]
+
+
 def test_a_snapshot_is_read_in_the_background_while_the_last_one_will_do() -> None:
     seconds, begun, go_on = [0.0], threading.Event(), threading.Event()
     values = iter(("first", "second", "second"))

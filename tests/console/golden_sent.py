@@ -1,0 +1,73 @@
+"""What `publish`, `plan`, `rehearse` and the commands write, in a scenario: `golden_sent.txt`.
+
+`python -m tests.console.golden_sent` writes the file anew; look at the difference.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests.console.terminal import Terminal
+from tests.scenario import IMAGE, Scenario
+
+FILE = Path(__file__).parent / "golden_sent.txt"
+NUMBER = re.compile(r"message \d+ on")
+STEPS = [
+    {"percent": 50, "hold_seconds": 600},
+    {"approve": {"by": "model-approvals"}},
+    {"percent": 100, "hold_seconds": 0},
+]
+SESSION: tuple[tuple[str, ...], ...] = (
+    ("publish", "bad.json"),
+    ("plan", "2.json", "--out", "plan.json"),
+    ("rehearse", "2.json"),
+    ("publish", "--plan", "plan.json"),
+    ("pause", "tiny", "--reason", "a look at the logs"),
+    ("resume", "tiny"),
+    ("approve", "tiny"),
+    ("promote", "tiny"),
+    ("approve", "tiny", "--by", "ann"),
+    ("abort", "tiny", "--reason", "wrong answers", "--wait"),
+    ("retry", "tiny"),
+    ("reject", "tiny", "--reason", "not today"),
+    ("publish", "quick.json", "--wait"),
+    ("rollback", "tiny", "--wait"),
+    ("retire", "tiny", "--yes"),
+)
+
+
+def text() -> str:
+    scenario = Scenario()
+    scenario.given_serving("1", rollout={"bake_seconds": 60})
+    with TemporaryDirectory() as folder:
+        files = {
+            "bad.json": _event("2", scaling={"min": "lots", "mx": 3}),
+            "2.json": _event("2", rollout={"steps": STEPS}),
+            "quick.json": _event("3", rollout={"steps": [{"percent": 100, "hold_seconds": 0}]}),
+        }
+        for name, event in files.items():
+            (Path(folder) / name).write_text(json.dumps(event))
+        return "\n".join(_output(scenario, folder, arguments) for arguments in SESSION)
+
+
+def _event(version: str, **sections: Any) -> dict[str, Any]:
+    return {"model": "tiny", "version": version, "artifact": {"image": f"{IMAGE}:{version}"}} | (
+        sections
+    )
+
+
+def _output(scenario: Scenario, folder: str, arguments: tuple[str, ...]) -> str:
+    found = [f"{folder}/{each}" if each.endswith(".json") else each for each in arguments]
+    result = Terminal(scenario).run(*found)
+    printed = NUMBER.sub("message 1 on", result.out + result.notes)
+    lines = [line.rstrip() for line in printed.splitlines()]
+    command = f"$ slipway {' '.join(arguments)}"
+    return "\n".join((command, *lines, f"exit status {result.status}", ""))
+
+
+if __name__ == "__main__":
+    FILE.write_text(text())
