@@ -66,5 +66,7 @@ def make_server(connection: Connection, port: int) -> WSGIServer:
         server = Server(("127.0.0.1", port), Handler)
     except OSError as error:
         raise Failure(f"--port: cannot listen on {port}: {error.strerror}; --port 0") from error
-    server.set_app(App(Sources(connection), LOOPBACK))
+    sources = Sources(connection)
+    sources.begin()
+    server.set_app(App(sources, LOOPBACK))
     return server

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from console import views
@@ -40,6 +41,10 @@ class Snapshot(Generic[T]):
         self._lock = threading.Lock()
         self._last: tuple[float, T] | None = None
 
+    def begin(self) -> None:
+        """Begins to read in the background, before anybody asks."""
+        threading.Thread(target=self._get_or_leave, daemon=True).start()
+
     def get(self) -> T:
         last = self._last
         age = self._timer() - last[0] if last else self._stale
@@ -58,6 +63,11 @@ class Snapshot(Generic[T]):
     def _refresh(self) -> None:
         at = self._timer()
         self._last = (at, self._read())
+
+    def _get_or_leave(self) -> None:
+        """A failure is left to the first page, which reads again and reports it."""
+        with suppress(Exception):
+            self.get()
 
     def _refresh_and_release(self) -> None:
         """A failure leaves the last value, until it is stale: then the page reports it."""
@@ -84,7 +94,7 @@ class Sources:
 
     @property
     def _store(self) -> Store:
-        """Connected to when the first page is asked for."""
+        """Connected to at its first use."""
         return self.connection.store
 
     @property
@@ -93,6 +103,10 @@ class Sources:
         return "" if self.connection.is_local else self.connection.project
 
     # ---- Models
+
+    def begin(self) -> None:
+        """Begins to read all models, so that the first page has less to wait for."""
+        self._models.begin()
 
     def models(self, query: str, number: int) -> pages.ModelsPage:
         return pages.models_page(self._models.get(), query, number)
