@@ -50,6 +50,8 @@ them every second, and `events` every two seconds, with the messages that were r
 functions have a source of metrics: set the same variables as they have (`PROMETHEUS_URL`,
 `SLIPWAY_METRICS`).
 
+`why --plan` shows what `plan` or `rehearse` predicted beside what became of the release.
+
 `rehearse` rolls the release out on the Compute Engine emulator in this process, from the model's
 documents and its present size ([ADR 0040](adr/0040-a-rehearsal-runs-the-real-functions.md)).
 Approvals, gates, `min_requests`, freeze windows and caps on the whole project are left out, and the

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from console.connect import Failure
 from console.output import to_json
+from console.views import Prediction
 from rollout.spec.strict_json import decode_json
 
 if TYPE_CHECKING:
@@ -23,6 +24,19 @@ def write_plan(file: str, event: bytes, found: RolloutPlan) -> None:
         Path(file).write_text(to_json(document) + "\n")
     except OSError as error:
         raise Failure(f"--out: cannot write {file!r}: {error.strerror or error}") from error
+
+
+def read_prediction(file: str) -> tuple[tuple[str, str], Prediction]:
+    """The model and the version that a plan or a rehearsal is about, and what it predicted."""
+    try:
+        plan = json.loads(Path(file).read_bytes())["plan"]
+        about = (str(plan["model"]), str(plan["version"]))
+        seconds, peak = float(plan["seconds"]), int(plan["peak"]["instances"])
+        return about, Prediction(seconds, peak, int(plan["lowest"]))
+    except OSError as error:
+        raise Failure(f"--plan: cannot read {file!r}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise Failure(f"--plan: {file!r} is no plan; slipway plan FILE --out writes one") from error
 
 
 def event_of_plan(file: str) -> bytes:

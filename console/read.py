@@ -31,8 +31,9 @@ from console.output import (
     print_line,
     print_table,
 )
+from console.planned import read_prediction
 from console.text import clock, moment, plain, since, span
-from console.views import EntryView, ModelView, QuarantineView, StatusView
+from console.views import EntryView, ModelView, QuarantineView, StatusView, WhyView
 from infra.store import repository
 from infra.store.documents import UnknownSchema
 from rollout.state import ModelState
@@ -288,24 +289,40 @@ def why(
             metavar="VERSION", help="The release; without it the present or the newest one."
         ),
     ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            "--plan",
+            metavar="PLAN",
+            help="Show what was predicted, too: the file of slipway plan --out, or what slipway"
+            " rehearse --output json wrote.",
+        ),
+    ] = None,
     output: Output = Format.table,
     project: Project = None,
 ) -> None:
     """Explain what became of a release.
 
-    The evidence comes first, then each decision.
+    The evidence comes first, then each decision. How long it took is counted from the first step
+    to the end, with approvals and pauses.
 
     \b
     Example:
       slipway why tiny
       slipway why tiny 3
+      slipway why tiny 3 --plan plan.json
     """
+    planned = read_prediction(plan) if plan else None
     program, name = program_of(context), check_model(model)
     with program.open(project) as connection:
         state = load(connection.store, name)
         named = check_version(version) if version else ""
         subject = named or views.release_to_explain(state, _history(connection, state))
-        view = views.why_view(name, subject, entries(connection.store, name))
+        if planned and planned[0] != (name, subject):
+            of, version_of = planned[0]
+            raise Failure(f"--plan: is about release {version_of} of {of}, not {subject} of {name}")
+        predicted = planned[1] if planned else None
+        view = views.why_view(name, subject, entries(connection.store, name), predicted)
     if view is None:
         raise Failure(
             f"VERSION: nothing is known of a release {subject} of {name};"
@@ -315,12 +332,20 @@ def why(
         print_json(program.out, view)
         return
     fields = (("release", f"{subject} of {name}"), ("state", view.state), ("reason", view.reason))
-    print_fields(program.out, (*fields, ("why", view.why)))
+    print_fields(program.out, (*fields, ("why", view.why), *_times(view)))
     print_items(program.out, "evidence", view.observed)
     print_items(program.out, "gates", view.decisions[-1].gates)
     program.out.print()
     rows = ((clock(e.at), f"{e.from_} -> {e.to}", e.why) for e in view.decisions)
     print_table(program.out, ("at", "decision", "why"), rows, wide="why")
+
+
+def _times(view: WhyView) -> Iterator[tuple[str, object]]:
+    if view.seconds is not None:
+        yield "took", span(timedelta(seconds=view.seconds))
+    if found := view.predicted:
+        takes = span(timedelta(seconds=found.seconds))
+        yield "predicted", f"{takes}, peak {found.peak}, lowest {found.lowest} instances"
 
 
 # ---- events

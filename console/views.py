@@ -389,9 +389,19 @@ class EntryView:
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """What a plan or a rehearsal said of a rollout. `seconds` leaves out approvals."""
+
+    seconds: float
+    peak: int
+    lowest: int
+
+
+@dataclass(frozen=True)
 class WhyView:
     """What `slipway why` shows: the decision that explains the release best, and all of them.
     `observed` is the evidence of that decision: what Compute Engine reported, in its own words.
+    `seconds`: how long the last rollout of the release took; None until it has ended.
     """
 
     model: str
@@ -401,6 +411,8 @@ class WhyView:
     why: str
     observed: tuple[str, ...]
     decisions: tuple[EntryView, ...]
+    seconds: float | None = None
+    predicted: Prediction | None = None
 
 
 def entry_view(entry_id: str, data: Json) -> EntryView:
@@ -433,7 +445,9 @@ def release_to_explain(state: ModelState, releases: Iterable[ReleaseView]) -> st
     return next((each.version for each in releases), "")
 
 
-def why_view(model: str, version: str, entries: Iterable[EntryView]) -> WhyView | None:
+def why_view(
+    model: str, version: str, entries: Iterable[EntryView], predicted: Prediction | None = None
+) -> WhyView | None:
     """None if nothing of the release is in the log."""
     decisions = tuple(each for each in entries if each.release == version)
     if not decisions:
@@ -451,7 +465,25 @@ def why_view(model: str, version: str, entries: Iterable[EntryView]) -> WhyView 
         why=decisive.why,
         observed=observed,
         decisions=decisions,
+        seconds=_seconds_of_rollout(decisions),
+        predicted=predicted,
     )
+
+
+def _seconds_of_rollout(decisions: Iterable[EntryView]) -> float | None:
+    """From the first phase after the release was last accepted to the end; what it had to wait for
+    before is left out. None if it did not begin, or has not ended.
+    """
+    began: datetime | None = None
+    took: float | None = None
+    for entry in decisions:
+        if entry.to == "desired":
+            began = took = None
+        elif began is None and not entry.outcome and _is_change(entry):
+            began = entry.at
+        elif began and took is None and entry.outcome:
+            took = (entry.at - began).total_seconds()
+    return took
 
 
 def _is_change(entry: EntryView) -> bool:

@@ -35,6 +35,8 @@ SESSION: tuple[tuple[str, ...], ...] = (
     ("retry", "tiny"),
     ("reject", "tiny", "--reason", "not today"),
     ("publish", "quick.json", "--wait"),
+    ("why", "tiny", "3"),
+    ("why", "tiny", "2", "--plan", "plan.json"),
     ("rollback", "tiny", "--wait"),
     ("retire", "tiny", "--yes"),
 )

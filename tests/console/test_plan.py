@@ -153,6 +153,29 @@ def test_a_plan_is_applied_if_nothing_changed(
     assert (result.status, serving.serving_version()) == (0, "2")
 
 
+def test_why_shows_what_was_predicted_and_how_long_it_took(
+    serving: Scenario, write: Write, tmp_path: Path
+) -> None:
+    file = planned(serving, write, tmp_path)
+    predicted = json.loads(Path(file).read_text())["plan"]
+    terminal = Terminal(serving)
+    assert terminal.run("publish", "--plan", file, "--wait").status == 0
+    found = terminal.run("why", "tiny", "2", "--plan", file, "--output", "json").json
+    assert found["predicted"] == {
+        "seconds": predicted["seconds"],
+        "peak": predicted["peak"]["instances"],
+        "lowest": predicted["lowest"],
+    }
+    assert found["seconds"] == pytest.approx(predicted["seconds"], rel=0.3)
+    other = terminal.run("why", "tiny", "1", "--plan", file)
+    assert (other.status, "is about release 2 of tiny, not 1" in oneline(other, "notes")) == (
+        1,
+        True,
+    )
+    none = terminal.run("why", "tiny", "2", "--plan", write(event()))
+    assert (none.status, "is no plan" in oneline(none, "notes")) == (1, True)
+
+
 def test_a_plan_whose_documents_changed_is_refused_by_name(
     serving: Scenario, write: Write, tmp_path: Path
 ) -> None:
@@ -192,5 +215,5 @@ def test_a_file_that_is_no_plan_is_an_error(serving: Scenario, write: Write) -> 
     assert (both.status, "give a file with an event, or --plan" in both.notes) == (1, True)
 
 
-def oneline(result: Result) -> str:
-    return " ".join(result.out.split())
+def oneline(result: Result, stream: str = "out") -> str:
+    return " ".join(getattr(result, stream).split())
