@@ -246,6 +246,7 @@ class Tour:
                 FLOOR,
                 watcher.calls,
                 watcher.waiting_for,
+                self._stack.speed,
             )
         )
 

@@ -22,13 +22,14 @@ from local.report import Entry, Sample, Story, count_changes
 
 COLOURS = ("blue", "green", "dark_orange", "magenta")
 LATEST = 8
+RELEASES = 4  # the newest, so that the decisions fit below them
 MARKS = {"succeeded": "[green]✓ succeeded[/]", "rolled_back": "[yellow]↩ rolled back[/]"}
 
 
 @dataclass(frozen=True)
 class View:
     """The run at one moment. `began` is when its first release was published. Both times are of the
-    run's clock.
+    run's clock, which is `speed` times as fast as real time.
     """
 
     began: datetime
@@ -39,6 +40,7 @@ class View:
     floor: int = 0
     calls: Mapping[str, int] = field(default_factory=dict)
     waiting_for: str = ""
+    speed: float = 1.0
 
 
 class Screen(Protocol):
@@ -71,7 +73,7 @@ class PlainScreen:
 
     def __init__(self, out: TextIO, printed: int = 0) -> None:
         self._out, self._started = out, time.monotonic()
-        self._printed = printed
+        self._printed, self._has_shown = printed, False
         self._counted: tuple[Mapping[str, int], Mapping[str, int]] | None = None
         self._shares: Mapping[str, float] = {}
 
@@ -79,9 +81,12 @@ class PlainScreen:
         self.say(f"{name}: {state}")
 
     def say(self, text: str) -> None:
-        print(f"{time.monotonic() - self._started:6.1f} s  {text}", file=self._out, flush=True)
+        print(f"{time.monotonic() - self._started:6.1f} s real  {text}", file=self._out, flush=True)
 
     def show(self, view: View) -> None:
+        if not self._has_shown:
+            self._has_shown = True
+            self.say(f"+min:s of the stack's clock, {view.speed:g} times as fast as real time")
         news = [(entry.at, _entry(entry)) for entry in view.entries[self._printed :]]
         self._printed = len(view.entries)
         if view.sample and (view.sample.by_version, view.sample.healthy) != self._counted:
@@ -143,12 +148,23 @@ class LiveScreen:
     def _draw(self) -> RenderableType:
         if self._view is None:
             return self._starting()
-        return Group(
+        above = Group(
             _heading(self._view, time.monotonic() - self._started),
             _releases(self._view),
             _bar(self._view),
-            _log(self._view),
         )
+        return Group(above, self._log(self._view, self._console.height - 1 - self._lines(above)))
+
+    def _log(self, view: View, height: int) -> RenderableType:
+        """As many of the newest decisions as fit, the newest one in any case."""
+        for latest in range(LATEST, 1, -1):
+            table = _log(view, latest)
+            if self._lines(table) <= height:
+                return table
+        return _log(view, 1)
+
+    def _lines(self, part: RenderableType) -> int:
+        return len(self._console.render_lines(part, pad=False))
 
     def _starting(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))
@@ -161,18 +177,21 @@ def _heading(view: View, real_seconds: float) -> RenderableType:
     calls = f"{sum(view.calls.values())} Compute calls, {count_changes(view.calls)} of them changes"
     return Text.assemble(
         ("Slipway", "bold"),
-        f"   {elapsed(view.began, view.at)} of the run's time, {real_seconds:.0f} s real time   ",
+        f"  {elapsed(view.began, view.at)} of the stack's clock ({view.speed:g} x real time),"
+        f" {real_seconds:.0f} s real\n",
         (calls, "dim"),
+        no_wrap=True,
+        overflow="ellipsis",
     )
 
 
 def _releases(view: View) -> RenderableType:
     table = Table(expand=True, box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("release", width=9, no_wrap=True)
-    table.add_column("phase", width=11, no_wrap=True)
+    table.add_column("phase", width=12, no_wrap=True)
     table.add_column("outcome", width=15, no_wrap=True)
-    table.add_column("why", ratio=1)
-    for number, story in enumerate(view.stories):
+    table.add_column("why", ratio=1, no_wrap=True, overflow="ellipsis")
+    for number, story in [*enumerate(view.stories)][-RELEASES:]:
         outcome = Text.from_markup(MARKS.get(story.outcome, story.outcome))
         is_current = number == len(view.stories) - 1 and not story.outcome
         why = view.waiting_for if is_current and view.waiting_for else story.why
@@ -205,13 +224,13 @@ def _bar(view: View) -> RenderableType:
     return line.append("\n")
 
 
-def _log(view: View) -> RenderableType:
+def _log(view: View, latest: int) -> RenderableType:
     table = Table(expand=True, box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("time", width=7, no_wrap=True)
+    table.add_column("clock", width=7, no_wrap=True)
     table.add_column("release", width=9, no_wrap=True)
-    table.add_column("to", width=11, no_wrap=True)
+    table.add_column("to", width=12, no_wrap=True)
     table.add_column("why", ratio=1)
-    for entry in view.entries[-LATEST:]:
+    for entry in view.entries[-latest:]:
         table.add_row(
             elapsed(view.began, entry.at),
             Text(entry.release, _colour(entry.release)),
