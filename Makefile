@@ -11,6 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+DEMO_READY := $(VENV)/.installed-demo
 
 # Atheris has wheels only for Linux and some Pythons, so it gets its own environment, created on
 # first use.
@@ -51,19 +52,39 @@ help: ## list these commands
 setup: $(READY) ## create .venv with the pinned packages
 
 $(READY): requirements-dev.txt pyproject.toml emulator/pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Slipway needs Python 3.11 or newer and found none:" \
-		"make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
-		{ echo "$(PYTHON) has no venv or pip (on Debian and Ubuntu: apt-get install" \
-		"python3-venv)" >&2; exit 1; }
-	@echo "Creating $(VENV) with the pinned packages (once; about half a minute) ..."
-	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-compile \
-		-r requirements-dev.txt
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps \
-		--no-build-isolation --editable ./emulator --editable .
+	@$(CHECK_PYTHON)
+	@echo "Creating $(VENV) with the pinned packages (once; one to three minutes) ..."
+	@$(call INSTALL,requirements-dev.txt)
+	@touch $@ $(DEMO_READY)
+
+# The demo needs about half of the packages. Any later target installs the others.
+$(DEMO_READY): requirements-demo.txt pyproject.toml emulator/pyproject.toml
+	@$(CHECK_PYTHON)
+	@echo "Creating $(VENV) with what the demo needs (once; DEMO_TIME) ..."
+	@$(call INSTALL,requirements-demo.txt)
 	@touch $@
+
+define CHECK_PYTHON
+test -n "$(PYTHON)" || { echo "Slipway needs Python 3.11 or newer and found none:" \
+	"make setup PYTHON=/path/to/python3.11" >&2; exit 1; }; \
+"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
+	{ echo "$(PYTHON) has no venv or pip (on Debian and Ubuntu: apt-get install" \
+	"python3-venv)" >&2; exit 1; }
+endef
+
+# Says after each tenth package how far it is; pip says nothing itself but what is wrong.
+PROGRESS = awk -v all="$$(grep -c '^[a-z]' $(1))" \
+	'/^Collecting / && ++n % 10 == 0 { print "  package " n " of " all; fflush() } \
+	/^Installing collected/ { print "  installing"; fflush() }'
+
+define INSTALL
+set -o pipefail; { test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV); } && \
+$(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes \
+	--no-compile -r $(1) | $(call PROGRESS,$(1)) && \
+{ $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true; } && \
+$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps \
+	--no-build-isolation --editable ./emulator --editable .
+endef
 
 test: $(READY) ## run the tests of the first tier (TEST_ARGS="tests/journeys -k retire", COVERAGE=1)
 	$(PYTEST) $(NOT_WIDE) $(if $(COVERAGE),--cov --cov-report=term:skip-covered) $(TEST_ARGS)
@@ -145,7 +166,7 @@ shell-check: $(READY) ## shellcheck: check the shell scripts
 vocabulary: $(READY) ## check that no retired word has come back (docs/style.md)
 	$(BIN)/python -m tests.assurance.vocabulary
 
-demo: $(READY) ## run a rollout on this machine (DEMO_ARGS="--keep" leaves the stack running)
+demo: $(DEMO_READY) ## run a rollout on this machine (DEMO_ARGS="--keep" leaves the stack running)
 	$(BIN)/python -m local.demo $(DEMO_ARGS)
 
 bench: $(READY) ## measure speed and size; writes a table and bench/results.json
@@ -159,6 +180,7 @@ COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet -
 lock: $(READY) ## upgrade the pinned packages
 	$(COMPILE) --output-file requirements.txt requirements.in
 	$(COMPILE) --output-file requirements-dev.txt requirements-dev.in
+	$(COMPILE) --output-file requirements-demo.txt requirements-demo.in
 	$(COMPILE) --output-file $(FUZZ_PINS) $(FUZZ_PINS:.txt=.in)
 	$(COMPILE) --output-file $(ANSIBLE_PINS) $(ANSIBLE_PINS:.txt=.in)
 

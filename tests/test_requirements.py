@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 PIN = re.compile(
     r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)(?: ; (?P<marker>[^\\]+))?", re.MULTILINE
 )
-LOCKS = pytest.mark.parametrize("lock", ["requirements", "requirements-dev"])
+LOCKS = pytest.mark.parametrize("lock", ["requirements", "requirements-demo", "requirements-dev"])
 
 # Modules whose distribution has another name.
 DISTRIBUTIONS = {
@@ -73,6 +73,11 @@ def test_the_pins_match_the_list_they_are_made_from(lock: str) -> None:
 @LOCKS
 def test_every_pinned_package_names_the_hashes_of_its_files(lock: str) -> None:
     assert [name for name, block in blocks(lock).items() if "--hash=sha256:" not in block] == []
+
+
+def test_the_demo_runs_on_a_part_of_the_packages_of_development() -> None:
+    assert pins("requirements").items() <= pins("requirements-demo").items()
+    assert pins("requirements-demo").items() < pins("requirements-dev").items()
 
 
 def test_development_runs_on_the_versions_that_are_deployed() -> None:
