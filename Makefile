@@ -60,7 +60,7 @@ $(READY): requirements-dev.txt pyproject.toml emulator/pyproject.toml
 # The demo needs about half of the packages. Any later target installs the others.
 $(DEMO_READY): requirements-demo.txt pyproject.toml emulator/pyproject.toml
 	@$(CHECK_PYTHON)
-	@echo "Creating $(VENV) with what the demo needs (once; DEMO_TIME) ..."
+	@echo "Creating $(VENV) with what the demo needs (once; half a minute to one) ..."
 	@$(call INSTALL,requirements-demo.txt)
 	@touch $@
 
@@ -74,7 +74,7 @@ endef
 
 # Says after each tenth package how far it is; pip says nothing itself but what is wrong.
 PROGRESS = awk -v all="$$(grep -c '^[a-z]' $(1))" \
-	'/^Collecting / && ++n % 10 == 0 { print "  package " n " of " all; fflush() } \
+	'/^(Collecting|Processing) / && ++n % 10 == 0 { print "  package " n " of " all; fflush() } \
 	/^Installing collected/ { print "  installing"; fflush() }'
 
 define INSTALL
