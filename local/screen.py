@@ -73,7 +73,7 @@ class PlainScreen:
 
     def __init__(self, out: TextIO, printed: int = 0) -> None:
         self._out, self._started = out, time.monotonic()
-        self._printed, self._has_shown = printed, False
+        self._printed, self._has_begun = printed, False
         self._counted: tuple[Mapping[str, int], Mapping[str, int]] | None = None
         self._shares: Mapping[str, float] = {}
 
@@ -84,8 +84,8 @@ class PlainScreen:
         print(f"{time.monotonic() - self._started:6.1f} s real  {text}", file=self._out, flush=True)
 
     def show(self, view: View) -> None:
-        if not self._has_shown:
-            self._has_shown = True
+        if not self._has_begun:
+            self._has_begun = True
             self.say(f"+min:s of the stack's clock, {view.speed:g} times as fast as real time")
         news = [(entry.at, _entry(entry)) for entry in view.entries[self._printed :]]
         self._printed = len(view.entries)
