@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--keep",
         action="store_true",
-        help="leave the stack running and print how to publish events",
+        help="leave the stack running, print what to try, and show what becomes of it",
     )
     add(
         "--speed",
