@@ -32,7 +32,7 @@ from console.output import (
     print_table,
 )
 from console.planned import read_prediction
-from console.text import clock, moment, plain, since, span
+from console.text import clock, count_text, moment, plain, since, span
 from console.views import EntryView, ModelView, QuarantineView, StatusView, WhyView
 from infra.store import repository
 from infra.store.documents import UnknownSchema
@@ -162,6 +162,10 @@ def _status_fields(view: StatusView, now: datetime) -> Iterator[tuple[str, objec
     if view.healthy is not None and view.needed:
         release = view.candidate or view.stable
         yield "healthy", f"{view.healthy} of {view.needed} of release {release}"
+    for each in view.counts:
+        yield f"release {each.release}", count_text(each)
+    if view.counted_at:
+        yield "counted", since(view.counted_at, now)
     yield "on hold", view.on_hold
     yield "paused", view.paused
     yield "waiting for", view.waiting_for

@@ -11,6 +11,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from rollout.counts import ReleaseCount
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -50,3 +52,10 @@ def span(time: timedelta) -> str:
 
 def since(at: datetime | None, now: datetime) -> str:
     return f"{moment(at)}, {span(now - at)} ago" if at else "-"
+
+
+def count_text(count: ReleaseCount) -> str:
+    """The instances of a release, and its part of the requests if it has any."""
+    needed = f" of {count.needed} needed" if count.needed else ", none needed"
+    part = f", {count.per_mille / 10:g} % of the requests" if count.per_mille else ""
+    return f"{count.healthy} healthy{needed}{part}"

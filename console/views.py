@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from infra.store.documents import read_release_counts
+from rollout.counts import ReleaseCount
 from rollout.gates.clocks import decode
 from rollout.gates.traffic import PROPAGATION
 from rollout.intents import pending_release
@@ -130,6 +132,8 @@ class StatusView:
     last_observed_at: datetime | None
     seconds_to_roll_back: int | None
     last_failed: str
+    counts: tuple[ReleaseCount, ...] = ()
+    counted_at: datetime | None = None
     gates: tuple[GateView, ...] = ()
     conditions: tuple[ConditionView, ...] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
@@ -202,6 +206,8 @@ def status_view(state: ModelState) -> StatusView:
         last_observed_at=rollout.last_observed_at,
         seconds_to_roll_back=state.seconds_to_roll_back,
         last_failed=rollout.last_failed,
+        counts=state.counts.releases if state.counts else (),
+        counted_at=state.counts.at if state.counts else None,
         gates=tuple(
             GateView(each.gate, each.verdict, each.why, each.step + 1, each.evaluated_until)
             for each in rollout.gates
@@ -386,6 +392,7 @@ class EntryView:
     seconds_to_roll_back: int | None
     gates: tuple[str, ...]
     event_id: str
+    counts: tuple[ReleaseCount, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -433,6 +440,7 @@ def entry_view(entry_id: str, data: Json) -> EntryView:
             f"{each['gate']}: {each['verdict']}: {each['why']}" for each in data.get("gates") or ()
         ),
         event_id=data.get("event_id") or "",
+        counts=read_release_counts(data.get("instances") or ()),
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from rollout import conditions, requeue
+from rollout.counts import Counts
 from rollout.model import Condition, Decision, Desired, Release, Rollout, Settled, Transition
 
 VERIFIED = timedelta(minutes=5)
@@ -59,7 +60,8 @@ class ModelState:
     `revision` counts the saves that changed more than the lease, `waiting_for` or an estimate:
     request ids are derived from it. `recent_events` holds the ids of the latest events, so that a
     duplicate changes nothing. `wakeups` counts the waits: how often a worker released the lease.
-    `seconds_to_roll_back`: see `rollout/way_back_time.py`.
+    `seconds_to_roll_back`: see `rollout/way_back_time.py`. `counts`: what the last pass that wrote
+    this document counted; they alone are no reason to write it.
     """
 
     desired: Desired
@@ -75,6 +77,7 @@ class ModelState:
     wakeups: int = 0
     verified: Verified | None = None
     seconds_to_roll_back: int | None = None
+    counts: Counts | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,7 @@ def _without_progress(state: ModelState) -> ModelState:
         wakeups=0,
         verified=None,
         seconds_to_roll_back=None,
+        counts=None,
     )
 
 

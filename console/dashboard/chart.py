@@ -1,7 +1,8 @@
-"""What the rollouts of a model asked for over time: instances and requests by release. Pure.
+"""A model's instances and requests by release over time. Pure.
 
-The log says when a rollout came to which phase, and the strategies' own code what that phase asks
-for, at the least size of the group. A settled time longer than `SETTLED_PART` of all rollouts in
+The log says when a rollout came to which phase, and what was counted then. An entry of an earlier
+Slipway has no counts: then the picture has what the phase asks for, by the strategies' own code, at
+the least size of the group. A settled time longer than `SETTLED_PART` of all rollouts in
 the picture is cut short, so that rollouts of minutes can be seen between days of rest.
 """
 
@@ -13,6 +14,7 @@ from datetime import datetime, timedelta
 
 from console.text import moment, span
 from console.views import EntryView
+from rollout.counts import ReleaseCount
 from rollout.model import FULL_WEIGHT, FleetTarget, Observed, Release, Stepping
 from rollout.spec.steps import Step, WeightStep
 from rollout.strategies import strategy_of
@@ -29,8 +31,8 @@ MOST_ROLLOUTS = 6
 
 @dataclass(frozen=True)
 class Span:
-    """What was asked for from `began` to `ended`. `phase` is "settled" between rollouts.
-    `requests`: percent by version; empty if the model is not exposed.
+    """What there was from `began` to `ended`, if `is_counted`, else what was asked for. `phase` is
+    "settled" between rollouts. `requests`: percent by version; empty if the model is not exposed.
     """
 
     release: str
@@ -39,6 +41,7 @@ class Span:
     ended: datetime
     instances: Mapping[str, int] = field(default_factory=dict)
     requests: Mapping[str, float] = field(default_factory=dict)
+    is_counted: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,10 @@ class Chart:
     lines: tuple[Line, ...]
     legend: tuple[tuple[str, int], ...]
     spans: tuple[Span, ...]
+    is_counted: bool
 
 
-# ---- What was asked for
+# ---- What there was
 
 
 def spans_of(
@@ -86,14 +90,17 @@ def spans_of(
     releases: Mapping[str, Release],
     stable: str | None,
     now: datetime,
+    counts: Sequence[ReleaseCount] = (),
 ) -> tuple[Span, ...]:
     """The phases in the log. `stable`: the version that served before the first entry; empty if
-    nothing did, None if it is not known: then nothing is drawn until a release succeeds.
+    nothing did, None if it is not known: then nothing is drawn until a release succeeds. `counts`:
+    what is there now. Each phase has what was counted when it ended, or else what it asked for.
     """
     found: list[Span] = []
     changes = [*_changes(entries)]
     ends = [*(each.at for each in changes[1:]), now][: len(changes)]
-    for change, ended in zip(changes, ends, strict=True):
+    counted = [*(each.counts for each in changes[1:]), tuple(counts)][: len(changes)]
+    for change, ended, found_then in zip(changes, ends, counted, strict=True):
         if change.outcome == "succeeded":
             stable = change.release
         elif change.outcome == "retired":
@@ -105,8 +112,14 @@ def spans_of(
         fleet = _target(phase, releases.get(stable), releases.get(release))
         if fleet is None or (stable and stable not in releases):
             continue
-        found.append(Span(release, phase, change.at, ended, *_by_version(fleet)))
+        numbers = _counted(found_then) if found_then else _by_version(fleet)
+        found.append(Span(release, phase, change.at, ended, *numbers, bool(found_then)))
     return _last_rollouts(found)
+
+
+def _counted(counts: Sequence[ReleaseCount]) -> tuple[dict[str, int], dict[str, float]]:
+    instances = {each.release: each.all for each in counts if each.all}
+    return instances, {each.release: each.per_mille / 10 for each in counts if each.per_mille}
 
 
 def _changes(entries: Iterable[EntryView]) -> Iterator[EntryView]:
@@ -185,7 +198,11 @@ def draw(spans: Sequence[Span]) -> Chart | None:
     """None if there is nothing to draw."""
     if not spans:
         return None
-    versions = [*dict.fromkeys(name for each in spans for name in (each.release, *each.instances))]
+    versions = [
+        *dict.fromkeys(
+            name for each in spans for name in (each.release, *each.instances, *each.requests)
+        )
+    ]
     colours = {name: index % COLOURS for index, name in enumerate(filter(None, versions))}
     edges = _edges(spans)
     top = GAP
@@ -211,6 +228,7 @@ def draw(spans: Sequence[Span]) -> Chart | None:
         lines=tuple(map(Line, bottoms)),
         legend=tuple(colours.items()),
         spans=tuple(spans),
+        is_counted=all(each.is_counted for each in spans),
     )
 
 

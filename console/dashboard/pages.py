@@ -153,7 +153,9 @@ def model_page(
     displayed = entries[-rows:]
     is_first = not entries or (entries[0].from_ == "published" and _revision(entries[0].id) <= 1)
     until = now if not is_older or not entries else entries[-1].at
-    spans = spans_of(entries, specs, _stable_before(state, entries, is_first), until)
+    present = state.counts.releases if state.counts else ()
+    counts = () if is_older else present
+    spans = spans_of(entries, specs, _stable_before(state, entries, is_first), until, counts)
     return ModelPage(
         model=state.desired.model,
         view=status_view(state),

@@ -56,6 +56,7 @@ def _environment() -> Environment:
         "moment": text.moment,
         "clock": text.clock,
         "span": text.span,
+        "counted": text.count_text,
         "pretty": _pretty,
     }
     return environment

@@ -24,6 +24,7 @@ from infra.fleet.resources.instance_group import templates_of
 from infra.fleet.whole_plan import whole_plan
 from rollout import restored
 from rollout.advance import advance
+from rollout.counts import Counts, count, releases_of
 from rollout.measurements import VerdictAnswer, WindowAnswer
 from rollout.model import (
     Decision,
@@ -38,6 +39,7 @@ from rollout.model import (
     Room,
     Settled,
     Target,
+    TrafficWeight,
 )
 from rollout.plan_hash import changed_actions
 from rollout.policy.caps import clamp, violations
@@ -80,6 +82,7 @@ class PassDecision:
     blocked: tuple[Problem, ...] = ()
     target: str = ""
     is_routed: bool = True
+    counts: Counts | None = None
 
     @property
     def is_noop(self) -> bool:
@@ -154,10 +157,27 @@ def decide(
     found = {} if is_light else outputs(snapshot, state.desired.model, group)
     settlement = settle(state, decision, (action.why for action in next_plan.actions), found, now)
     digest = digest_of(clamped)
+    counted = count(
+        releases_of(state.desired, state.rollout, decision.rollout),
+        observed,
+        decision.target,
+        _routed(state.desired.model, snapshot),
+        now,
+    )
     made = PassDecision(
-        settlement.state, next_plan, settlement.decision, target=digest, is_routed=is_right
+        settlement.state,
+        next_plan,
+        settlement.decision,
+        target=digest,
+        is_routed=is_right,
+        counts=counted,
     )
     return made, plans
+
+
+def _routed(model: str, snapshot: Snapshot) -> tuple[TrafficWeight, ...]:
+    gateway = snapshot.bodies.get(naming.GATEWAY)
+    return url_map.weights(model, gateway) if gateway else ()
 
 
 def _replanned(state: ModelState, snapshot: Snapshot, policy: Policy) -> str:

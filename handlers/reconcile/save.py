@@ -18,6 +18,7 @@ from infra.store.port import Conflict
 from infra.store.repository import StoredState
 from infra.wiring import World
 from rollout.conditions import observation_failed
+from rollout.counts import Counts
 from rollout.model import Release, Settled, Transition, phase_name
 from rollout.state import ModelState, next_revision, release_in_focus
 
@@ -41,9 +42,12 @@ def save(world: World, run: Run, stored: StoredState, decision: PassDecision) ->
     state = with_lease(stored.state, decision, run.token, now)
     if state == stored.state:
         return state
+    if decision.counts:
+        state = replace(state, counts=decision.counts)
     rollout = stored.state.rollout
     releases = (stored.state.desired.release, rollout.stable, rollout.candidate)
-    _commit(world, run, stored, state, decision.decision.transitions, releases, now)
+    transitions = decision.decision.transitions
+    _commit(world, run, stored, state, transitions, releases, now, decision.counts)
     return state
 
 
@@ -85,9 +89,10 @@ def _commit(
     transitions: tuple[Transition, ...],
     releases: Iterable[Release | None],
     now: datetime,
+    counts: Counts | None = None,
 ) -> None:
     outcomes = repository.record_outcomes(world.store, run.model, releases, transitions, now)
-    log = repository.record_transitions(state, transitions, now, run.event_id)
+    log = repository.record_transitions(state, transitions, now, run.event_id, counts)
     reports = repository.report_conditions(stored.state, state, now)
     reopened = repository.reopen_restored(world.store, stored.state, state)
     records = {write.path: write for write in (*reopened, *outcomes)}

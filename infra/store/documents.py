@@ -7,8 +7,10 @@ a newer one's state, nor a newer one on what it would misread.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, assert_never
 
+from rollout.counts import Counts, ReleaseCount
 from rollout.gates.burn import History
 from rollout.gates.record import GateRecord
 from rollout.gates.statistics import Dispersion, Tally
@@ -88,6 +90,7 @@ def to_document(state: ModelState) -> Json:
         "capacity_lease": _capacity_lease(rollout.capacity_lease),
         "waiting_for": state.waiting_for,
         "seconds_to_roll_back": state.seconds_to_roll_back,
+        "counts": counts_to_document(state.counts) if state.counts else None,
         "conditions": [vars(condition) | {} for condition in state.conditions],
         "outputs": dict(state.outputs),
         "lease": vars(state.lease) | {} if state.lease else None,
@@ -149,6 +152,7 @@ def from_document(document: Json) -> ModelState:
         wakeups=document.get("wakeups", 0),
         verified=Verified(**document["verified"]) if document.get("verified") else None,
         seconds_to_roll_back=document.get("seconds_to_roll_back"),
+        counts=_read_counts(document.get("counts")),
     )
 
 
@@ -217,6 +221,20 @@ def _read_kept(document: Json | None) -> Kept | None:
     if document is None:
         return None
     return Kept(**document | {"release": release_from_document(document["release"])})
+
+
+def counts_to_document(counts: Counts) -> Json:
+    return {"at": counts.at, "releases": [vars(each) | {} for each in counts.releases]}
+
+
+def _read_counts(document: Json | None) -> Counts | None:
+    if document is None:
+        return None
+    return Counts(document["at"], read_release_counts(document["releases"]))
+
+
+def read_release_counts(records: Iterable[Json]) -> tuple[ReleaseCount, ...]:
+    return tuple(ReleaseCount(**each) for each in records)
 
 
 _BY_RATIO = ("against", "in_favour", "since")

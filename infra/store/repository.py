@@ -13,8 +13,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from infra.store import outbox
-from infra.store.documents import from_document, gate_record, release_to_record, to_document
+from infra.store.documents import (
+    counts_to_document,
+    from_document,
+    gate_record,
+    release_to_record,
+    to_document,
+)
 from infra.store.port import Conflict, Create, Document, Put, Replace, Store, Write
+from rollout.counts import Counts
 from rollout.model import Release, Transition, phase_name
 from rollout.state import ModelState
 
@@ -89,9 +96,15 @@ def retry_on_conflict(world: World, attempt: Callable[[], T]) -> T:
 
 
 def record_transitions(
-    state: ModelState, transitions: Iterable[Transition], now: datetime, event_id: str
+    state: ModelState,
+    transitions: Iterable[Transition],
+    now: datetime,
+    event_id: str,
+    counts: Counts | None = None,
 ) -> tuple[Write, ...]:
-    """The log entry and the status event of each transition."""
+    """The log entry and the status event of each transition. `counts`: what the deciding pass
+    counted.
+    """
     writes: list[Write] = []
     for number, transition in enumerate(transitions):
         model, key = state.desired.model, f"{state.revision:08d}-{number}"
@@ -113,6 +126,8 @@ def record_transitions(
         }
         if transition.gates:
             entry["gates"] = [gate_record(each) for each in transition.gates]
+        if counts:
+            entry["instances"] = counts_to_document(counts)["releases"]
         if transition.inherits_from:
             entry["inherits_from"] = transition.inherits_from
         writes.append(Put(f"models/{model}/log/{key}", entry))

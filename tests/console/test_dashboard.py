@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import unescape
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -15,6 +15,7 @@ import pytest
 
 from console.connect import Connection
 from console.dashboard.app import LOOPBACK, App
+from console.dashboard.chart import spans_of
 from console.dashboard.pages import commands, models_page
 from console.dashboard.render import MAX_BYTES
 from console.dashboard.sources import Snapshot, Sources
@@ -127,11 +128,25 @@ def test_a_model_has_all_that_explains_it(app: App) -> None:
         assert text in page.words, text
 
 
-def test_the_picture_has_what_each_phase_asked_for(app: App) -> None:
+def test_the_picture_has_what_was_counted_when_each_phase_ended(app: App) -> None:
     words = get(app, "/models/tiny").words
-    assert "3 of release 2, 3 of release 3 95 % to release 2, 5 % to release 3" in words
+    assert "3 of release 1, 3 of release 2 95 % to release 1, 5 % to release 2" in words
+    assert "3 of release 2, 3 of release 3 100 % to release 2" in words  # it was never healthy
+    assert "release 4 3 healthy of 3 needed, 5 % of the requests" in words
     assert "3 instances for release 3: step 1 from 2026-01-01 00:08" in words
     assert "5 % of requests for release 4: step 1 from 2026-01-01 00:12" in words
+
+
+def test_the_picture_has_what_a_phase_asked_for_if_nothing_was_counted(story: Scenario) -> None:
+    older = [replace(each, counts=()) for each in entries(story.store, "tiny")]
+    state = story.state()
+    stable, candidate = state.rollout.stable, state.rollout.candidate
+    assert stable
+    assert candidate
+    specs = {"2": stable, "3": replace(candidate, version="3"), "4": candidate}
+    spans = spans_of(older, specs, None, story.world.clock.now())
+    assert {"2": 95.0, "3": 5.0} in [each.requests for each in spans]
+    assert not any(each.is_counted for each in spans)
 
 
 def test_the_log_goes_on_with_older_entries(story: Scenario) -> None:
@@ -195,7 +210,7 @@ def test_a_model_without_a_rollout_has_no_picture() -> None:
     scenario.store.commit(Put("models/new", document.data))
     page = get(app_of(scenario), "/models/new")
     assert page.status == "200 OK"
-    assert "What the rollouts asked for" not in page.words
+    assert "Instances and requests over time" not in page.words
 
 
 # ---- Many models

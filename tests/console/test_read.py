@@ -62,6 +62,7 @@ def test_status_says_what_runs_and_what_it_waits_for(story: Scenario) -> None:
     assert fields["phase"] == "step_1"
     assert fields["step"] == "1 of 3"
     assert fields["requests"] == "5 % to release 4"
+    assert fields["release 4"] == "3 healthy of 3 needed, 5 % of the requests"
     assert fields["last failed"] == "release 3"
     assert fields["previous"] == "release 1"
     assert fields["way back"].endswith("to roll back")

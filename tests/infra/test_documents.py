@@ -21,6 +21,7 @@ from infra.store.documents import (
     release_to_record,
     to_document,
 )
+from rollout.counts import Counts, ReleaseCount
 from rollout.gates.burn import History
 from rollout.gates.record import GateRecord
 from rollout.gates.statistics import Dispersion, Tally
@@ -173,6 +174,7 @@ FULL = ModelState(
     hold=Hold("restored", at(13), 50, True, "2", "ann"),
     waiting_for="paused by ann",
     seconds_to_roll_back=180,
+    counts=Counts(at(8), (ReleaseCount("1", 2, 3, 3, 950), ReleaseCount("2", 1, 1, 1, 50))),
     wakeups=17,
     verified=Verified(at(14), "0123456789abcdef"),
 )
@@ -343,6 +345,13 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
         },
         "waiting_for": "paused by ann",
         "seconds_to_roll_back": 180,
+        "counts": {
+            "at": at(8),
+            "releases": [
+                {"release": "1", "healthy": 2, "all": 3, "needed": 3, "per_mille": 950},
+                {"release": "2", "healthy": 1, "all": 1, "needed": 1, "per_mille": 50},
+            ],
+        },
         "conditions": [{"type": "Paused", "why": "paused by ann", "since": at(9)}],
         "outputs": {"group": "https://example.com/group"},
         "lease": {"token": "token", "expires": at(11)},
@@ -368,6 +377,12 @@ def test_a_promotion_of_an_earlier_slipway_was_a_full_one() -> None:
     assert not intent_from_document(promoted | {"verb": "pause"}).is_full
 
 
+def test_a_document_of_an_earlier_slipway_has_no_counts() -> None:
+    document = to_document(FULL)
+    del document["counts"]
+    assert from_document(document) == replace(FULL, counts=None)
+
+
 def test_an_empty_model_has_a_document_too() -> None:
     document = to_document(ModelState(Desired("tiny")))
     assert from_document(document) == ModelState(Desired("tiny"))
@@ -382,6 +397,7 @@ def test_an_empty_model_has_a_document_too() -> None:
         "hold",
         "verified",
         "seconds_to_roll_back",
+        "counts",
     }
     assert document["desired"] == {
         "release": None,
