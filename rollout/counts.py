@@ -65,7 +65,7 @@ def count(
     """`weights`: those of the route as observed; empty if the model has none. A release without
     instances is left out unless it needs some.
     """
-    asked = {each.colour: each for each in target.groups}
+    targets = {each.colour: each for each in target.groups}
     per_mille = {each.colour: each.weight for each in weights}
     found: dict[str, ReleaseCount] = {}
     for template, release in releases.items():
@@ -75,7 +75,7 @@ def count(
             well = sum(each.is_healthy for each in own)
             healthy, total = healthy + well, total + len(own)
             part += round(per_mille.get(group.colour, 0) * _share(own, group.instances))
-        for colour, group_target in asked.items():
+        for colour, group_target in targets.items():
             needed += _needed(release, group_target, observed.group(colour))
         if total or needed:
             found[template] = ReleaseCount(release.version, healthy, total, needed, part)

@@ -11,7 +11,7 @@ from tests.rollout.swap import ONE, TWO, desired, serving, swapping
 ROLLOUT = swapping(Stepping(0, NOON))
 
 
-def asked(*shares: Share) -> GroupTarget:
+def one_group(*shares: Share) -> GroupTarget:
     return GroupTarget("blue", shares, ONE, 4, 8, may_scale_in=True, surge=1, unavailable=0)
 
 
@@ -22,7 +22,7 @@ def test_releases_of_one_group_split_its_requests_by_healthy_instances() -> None
         *instances(TWO, 1, "unhealthy", start=4),
     )
     observed = Observed((GroupView("blue", "us-central1", 5, True, members),))
-    target = Target("tiny", (asked(Share(ONE, None), Share(TWO, 2)),))
+    target = Target("tiny", (one_group(Share(ONE, None), Share(TWO, 2)),))
     releases = releases_of(desired(TWO), ROLLOUT)
     assert count(releases, observed, target, (TrafficWeight("blue", 1000),), NOON) == Counts(
         NOON, (ReleaseCount("1", 3, 3, 3, 750), ReleaseCount("2", 1, 2, 2, 250))
@@ -31,7 +31,7 @@ def test_releases_of_one_group_split_its_requests_by_healthy_instances() -> None
 
 def test_each_group_has_the_weight_of_the_route_and_a_missing_one_its_least_size() -> None:
     views = (GroupView("green", "us-central1", 1, True, instances(TWO, 1)),)
-    target = Target("tiny", (asked(Share(ONE, None)),))
+    target = Target("tiny", (one_group(Share(ONE, None)),))
     weights = (TrafficWeight("blue", 950), TrafficWeight("green", 50))
     releases = releases_of(desired(TWO), ROLLOUT)
     found = count(releases, Observed(views), target, weights, NOON).releases
