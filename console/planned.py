@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from console.connect import Failure
+from console.course import Measures
 from console.output import to_json
-from console.views import Prediction
+from rollout.course import PhaseTime
+from rollout.model import step_name
 from rollout.spec.strict_json import decode_json
 
 if TYPE_CHECKING:
@@ -26,17 +28,37 @@ def write_plan(file: str, event: bytes, found: RolloutPlan) -> None:
         raise Failure(f"--out: cannot write {file!r}: {error.strerror or error}") from error
 
 
-def read_prediction(file: str) -> tuple[tuple[str, str], Prediction]:
+def read_prediction(file: str) -> tuple[tuple[str, str], Measures]:
     """The model and the version that a plan or a rehearsal is about, and what it predicted."""
     try:
         plan = json.loads(Path(file).read_bytes())["plan"]
         about = (str(plan["model"]), str(plan["version"]))
-        seconds, peak = float(plan["seconds"]), int(plan["peak"]["instances"])
-        return about, Prediction(seconds, peak, int(plan["lowest"]))
+        return about, _measures(plan)
     except OSError as error:
         raise Failure(f"--plan: cannot read {file!r}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise Failure(f"--plan: {file!r} is no plan; slipway plan FILE --out writes one") from error
+
+
+def _measures(plan: dict[str, Any]) -> Measures:
+    steps, peak = plan["steps"], plan["peak"]
+    phases = [
+        PhaseTime(step_name(step["number"] - 1), step["start_seconds"] + step["hold_seconds"])
+        for step in steps
+    ]
+    if plan["bake_seconds"]:
+        phases.append(PhaseTime("baking", int(plan["bake_seconds"])))
+    ways_back = [step["seconds_to_roll_back"] for step in steps]
+    return Measures(
+        seconds=float(plan["seconds"]),
+        phases=tuple(phases),
+        instances=int(peak["instances"]),
+        accelerators=int(peak["accelerators"]),
+        cost=peak["cost"] if isinstance(peak["cost"], float | int) else None,
+        currency=str(plan["currency"]),
+        lowest=int(plan["lowest"]),
+        seconds_to_roll_back=max((each for each in ways_back if each is not None), default=None),
+    )
 
 
 def event_of_plan(file: str) -> bytes:

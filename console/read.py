@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 
 from console import views
 from console.connect import Connection, Failure
+from console.course import comparison_rows, short_comparison
 from console.follow import documents, entries, load, place_after, place_before, state_of
 from console.options import (
     Format,
@@ -33,7 +35,7 @@ from console.output import (
 )
 from console.planned import read_prediction
 from console.text import clock, count_text, moment, plain, since, span
-from console.views import EntryView, ModelView, QuarantineView, StatusView, WhyView
+from console.views import EntryView, ModelView, QuarantineView, StatusView
 from infra.store import repository
 from infra.store.documents import UnknownSchema
 from rollout.state import ModelState
@@ -251,7 +253,8 @@ def history(
     """List the releases of a model, and which it may return to.
 
     The newest comes first. A release with "yes" below BACK has served:
-    slipway rollback MODEL --version VERSION returns to it.
+    slipway rollback MODEL --version VERSION returns to it. 6/5 min: its rollout took 6 minutes, and
+    5 were predicted when it began.
 
     \b
     Example:
@@ -271,17 +274,18 @@ def history(
             each.reason or "-",
             "yes" if each.rollback else "",
             f"{each.released_at:%Y-%m-%d %H:%M}",
+            short_comparison(each.course),
             each.requested_by or "-",
         )
         for each in found
     )
-    columns = ("release", "outcome", "reason", "back", "released", "by")
+    columns = ("release", "outcome", "reason", "back", "released", "took/plan", "by")
     print_table(program.out, columns, rows, wide="by")
 
 
 def _history(connection: Connection, state: ModelState) -> tuple[views.ReleaseView, ...]:
     records = documents(connection.store, f"models/{state.desired.model}/releases")
-    return views.history_view((each.data for each in records), state)
+    return views.history_view((each.data for each in records), state, connection.clock.now())
 
 
 def why(
@@ -298,7 +302,7 @@ def why(
         typer.Option(
             "--plan",
             metavar="PLAN",
-            help="Show what was predicted, too: the file of slipway plan --out, or what slipway"
+            help="Compare with this prediction: the file of slipway plan --out, or what slipway"
             " rehearse --output json wrote.",
         ),
     ] = None,
@@ -307,8 +311,9 @@ def why(
 ) -> None:
     """Explain what became of a release.
 
-    The evidence comes first, then each decision. How long it took is counted from the first step
-    to the end, with approvals and pauses.
+    The evidence comes first, then what was predicted when the rollout began beside what was
+    observed, then each decision. How long it took is counted from the first step to the end, with
+    approvals and pauses, which no prediction knows.
 
     \b
     Example:
@@ -321,12 +326,15 @@ def why(
     with program.open(project) as connection:
         state = load(connection.store, name)
         named = check_version(version) if version else ""
-        subject = named or views.release_to_explain(state, _history(connection, state))
+        releases = _history(connection, state)
+        subject = named or views.release_to_explain(state, releases)
+        course = next((e.course for e in releases if e.version == subject), views.NO_COMPARISON)
         if planned and planned[0] != (name, subject):
             of, version_of = planned[0]
             raise Failure(f"--plan: is about release {version_of} of {of}, not {subject} of {name}")
-        predicted = planned[1] if planned else None
-        view = views.why_view(name, subject, entries(connection.store, name), predicted)
+        if planned:
+            course = replace(course, predicted=planned[1])
+        view = views.why_view(name, subject, entries(connection.store, name), course)
     if view is None:
         raise Failure(
             f"VERSION: nothing is known of a release {subject} of {name};"
@@ -336,20 +344,17 @@ def why(
         print_json(program.out, view)
         return
     fields = (("release", f"{subject} of {name}"), ("state", view.state), ("reason", view.reason))
-    print_fields(program.out, (*fields, ("why", view.why), *_times(view)))
+    took = span(timedelta(seconds=view.seconds)) if view.seconds is not None else ""
+    print_fields(program.out, (*fields, ("why", view.why), ("took", took)))
     print_items(program.out, "evidence", view.observed)
     print_items(program.out, "gates", view.decisions[-1].gates)
+    if course.actual or course.predicted:
+        program.out.print()
+        columns = ("rollout", "predicted", "actual")
+        print_table(program.out, columns, comparison_rows(course))
     program.out.print()
     rows = ((clock(e.at), f"{e.from_} -> {e.to}", e.why) for e in view.decisions)
     print_table(program.out, ("at", "decision", "why"), rows, wide="why")
-
-
-def _times(view: WhyView) -> Iterator[tuple[str, object]]:
-    if view.seconds is not None:
-        yield "took", span(timedelta(seconds=view.seconds))
-    if found := view.predicted:
-        takes = span(timedelta(seconds=found.seconds))
-        yield "predicted", f"{takes}, peak {found.peak}, lowest {found.lowest} instances"
 
 
 # ---- events

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from console.course import Comparison, Measures, comparison_of
 from infra.store.documents import read_release_counts
 from rollout.counts import ReleaseCount
 from rollout.gates.clocks import decode
@@ -33,6 +34,7 @@ from rollout.strategies import has_own_group
 from rollout.targets import plan_of
 
 Json = Mapping[str, Any]
+NO_COMPARISON = Comparison()
 
 
 # ---- A model
@@ -314,7 +316,8 @@ def _until_of_step(rollout: Rollout, phase: Stepping) -> tuple[datetime | None, 
 @dataclass(frozen=True)
 class ReleaseView:
     """A line of `slipway history MODEL`. `rollback`: whether `rollback --version` may name it.
-    `lasted_seconds`: from when it was released to its end.
+    `lasted_seconds`: from when it was released to its end. `course`: what was predicted and
+    observed of its last rollout.
     """
 
     version: str
@@ -328,15 +331,18 @@ class ReleaseView:
     rollback: bool
     image: str
     attempts: int
+    course: Comparison = NO_COMPARISON
 
 
-def history_view(records: Iterable[Json], state: ModelState | None) -> tuple[ReleaseView, ...]:
+def history_view(
+    records: Iterable[Json], state: ModelState | None, now: datetime
+) -> tuple[ReleaseView, ...]:
     """The releases of a model, newest first."""
-    found = [_release_view(record, state) for record in records]
+    found = [_release_view(record, state, now) for record in records]
     return tuple(sorted(found, key=lambda each: each.generation, reverse=True))
 
 
-def _release_view(record: Json, state: ModelState | None) -> ReleaseView:
+def _release_view(record: Json, state: ModelState | None, now: datetime) -> ReleaseView:
     ended = record.get("ended") or {}
     stable = state.rollout.stable if state else None
     is_stable = stable is not None and stable.version == record["version"]
@@ -353,6 +359,7 @@ def _release_view(record: Json, state: ModelState | None) -> ReleaseView:
         rollback=bool(record.get("baked_at")) and not is_stable and stable is not None,
         image=(record.get("spec") or {}).get("artifact", {}).get("image") or "",
         attempts=len(record.get("attempts", ())),
+        course=comparison_of(record, state, now),
     )
 
 
@@ -396,19 +403,11 @@ class EntryView:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What a plan or a rehearsal said of a rollout. `seconds` leaves out approvals."""
-
-    seconds: float
-    peak: int
-    lowest: int
-
-
-@dataclass(frozen=True)
 class WhyView:
     """What `slipway why` shows: the decision that explains the release best, and all of them.
     `observed` is the evidence of that decision: what Compute Engine reported, in its own words.
-    `seconds`: how long the last rollout of the release took; None until it has ended.
+    `seconds`: how long the last rollout of the release took; None until it has ended. `predicted`,
+    `actual`: what was predicted and observed of it.
     """
 
     model: str
@@ -419,7 +418,8 @@ class WhyView:
     observed: tuple[str, ...]
     decisions: tuple[EntryView, ...]
     seconds: float | None = None
-    predicted: Prediction | None = None
+    predicted: Measures | None = None
+    actual: Measures | None = None
 
 
 def entry_view(entry_id: str, data: Json) -> EntryView:
@@ -454,7 +454,7 @@ def release_to_explain(state: ModelState, releases: Iterable[ReleaseView]) -> st
 
 
 def why_view(
-    model: str, version: str, entries: Iterable[EntryView], predicted: Prediction | None = None
+    model: str, version: str, entries: Iterable[EntryView], course: Comparison = NO_COMPARISON
 ) -> WhyView | None:
     """None if nothing of the release is in the log."""
     decisions = tuple(each for each in entries if each.release == version)
@@ -474,7 +474,8 @@ def why_view(
         observed=observed,
         decisions=decisions,
         seconds=_seconds_of_rollout(decisions),
-        predicted=predicted,
+        predicted=course.predicted,
+        actual=course.actual,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from handlers.past_rollouts import recent_log
 from handlers.quarantine import Refuse
 from handlers.release import check_release, refuse_other_content, resolve_release
 from infra.compute.errors import Refused
@@ -17,17 +18,14 @@ from infra.fleet import preflight
 from infra.fleet.forecast import Inputs, RolloutPlan, rollout_plan
 from infra.fleet.forecast_steps import PlannedStep
 from infra.fleet.reads import full_reads, scope_of
-from infra.settings import POLICY, PRICES, default_prices, load_project_policy
+from infra.settings import POLICY, load_project_policy, load_project_prices
 from infra.store import repository
 from infra.store.documents import release_from_record
-from infra.store.port import Store
 from infra.wiring import World
 from rollout.accept import accept
 from rollout.model import Desired, Intent, IntentKey, Release
-from rollout.policy.prices import load_prices
 from rollout.policy.usage import Usage
 from rollout.spec.message import Invalid, ReleaseRequested
-from rollout.start_times import LogEntry
 from rollout.state import ModelState
 
 __all__ = [
@@ -41,8 +39,6 @@ __all__ = [
 ]
 
 EVENT = "slipway-plan"
-LOG_REVISIONS = 400
-"""Of how many revisions of the model the log is read, for the times of past rollouts."""
 
 
 def forecast(world: World, request: ReleaseRequested) -> RolloutPlan:
@@ -87,17 +83,16 @@ def _read_inputs(world: World, request: ReleaseRequested) -> Inputs | RolloutPla
         answers = world.compute.read_references(preflight.references(release.spec))
     except Refused as error:
         raise Unavailable(str(error)) from error
-    prices = world.store.get(PRICES)
     return Inputs(
         state=state,
         release=release,
         base=base,
         patch=request.patch,
         policy=policy,
-        prices=load_prices(default_prices(), prices.data if prices else None),
+        prices=load_project_prices(world.store),
         snapshot=snapshot,
         answers=answers,
-        log=_log(world.store, state),
+        log=recent_log(world.store, state),
         now=now,
     )
 
@@ -124,13 +119,3 @@ def _accepted(state: ModelState, release: Release, now: datetime) -> ModelState:
     intent = Intent("release", EVENT, now, now, release.version, release.generation, own_id=EVENT)
     change = accept(state.rollout, state.desired, intent, now, release)
     return replace(state, rollout=change.rollout, desired=change.desired)
-
-
-def _log(store: Store, state: ModelState) -> tuple[LogEntry, ...]:
-    after = f"{max(0, state.revision - LOG_REVISIONS):08d}"
-    found = store.list(f"models/{state.desired.model}/log", 2 * LOG_REVISIONS, after)
-    return tuple(
-        LogEntry(each["release"], each["from"], each["to"], each["at"])
-        for each in (document.data for document in found)
-        if "to" in each
-    )

@@ -43,7 +43,7 @@ def save_change(
         raise Refuse(problem)
     releases = (before.rollout.stable, before.rollout.candidate, before.desired.release, release)
     outcomes = repository.record_outcomes(
-        world.store, state.desired.model, releases, change.transitions, now
+        world.store, state.desired.model, releases, change.transitions, now, before.course
     )
     log = repository.record_transitions(state, change.transitions, now, payload.key)
     reopened = repository.reopen_restored(world.store, before, state)

@@ -26,11 +26,14 @@ def load_project_policy(store: Store, documents: Mapping[str, Document]) -> Poli
     """
     document = documents.get(POLICY)
 
-    def prices() -> Prices:
-        overrides = store.get(PRICES)
-        return load_prices(default_prices(), overrides.data if overrides else None)
+    return load_policy(
+        document.data if document else None, lambda: load_project_prices(store), is_signed
+    )
 
-    return load_policy(document.data if document else None, prices, is_signed)
+
+def load_project_prices(store: Store) -> Prices:
+    overrides = store.get(PRICES)
+    return load_prices(default_prices(), overrides.data if overrides else None)
 
 
 @cache

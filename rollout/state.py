@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from rollout import conditions, requeue
 from rollout.counts import Counts
+from rollout.course import Course
 from rollout.model import Condition, Decision, Desired, Release, Rollout, Settled, Transition
 
 VERIFIED = timedelta(minutes=5)
@@ -61,7 +62,8 @@ class ModelState:
     request ids are derived from it. `recent_events` holds the ids of the latest events, so that a
     duplicate changes nothing. `wakeups` counts the waits: how often a worker released the lease.
     `seconds_to_roll_back`: see `rollout/way_back_time.py`. `counts`: what the last pass that wrote
-    this document counted; they alone are no reason to write it.
+    this document counted; they alone are no reason to write it. `course`: what was predicted and
+    observed of the present rollout.
     """
 
     desired: Desired
@@ -78,6 +80,7 @@ class ModelState:
     verified: Verified | None = None
     seconds_to_roll_back: int | None = None
     counts: Counts | None = None
+    course: Course | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,7 @@ def _without_progress(state: ModelState) -> ModelState:
         verified=None,
         seconds_to_roll_back=None,
         counts=None,
+        course=None,
     )
 
 

@@ -142,7 +142,9 @@ class Sources:
             state,
             _overview(document),
             entries,
-            views.history_view((each.data for each in records.values()), state),
+            views.history_view(
+                (each.data for each in records.values()), state, self.connection.clock.now()
+            ),
             dict(_releases(records.values())),
             self.project,
             self.connection.clock.now(),
@@ -156,7 +158,7 @@ class Sources:
             return None
         records = documents(self._store, f"models/{model}/releases")
         found: tuple[ReleaseView, ...] = views.history_view(
-            (each.data for each in records), state_of(document)
+            (each.data for each in records), state_of(document), self.connection.clock.now()
         )
         return pages.releases_page(model, found, self.project, number)
 

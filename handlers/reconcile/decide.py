@@ -25,12 +25,14 @@ from infra.fleet.whole_plan import whole_plan
 from rollout import restored
 from rollout.advance import advance
 from rollout.counts import Counts, count, releases_of
+from rollout.course import follow, with_way_back
 from rollout.measurements import VerdictAnswer, WindowAnswer
 from rollout.model import (
     Decision,
     Evidence,
     Loss,
     Measurement,
+    Observed,
     Problem,
     Release,
     Retiring,
@@ -164,8 +166,11 @@ def decide(
         _routed(state.desired.model, snapshot),
         now,
     )
+    known = counted if _has_health(observed) else None
+    course = follow(state.course, state.rollout, settlement.state.rollout, known, now)
+    course = with_way_back(course, decision.seconds_to_roll_back)
     made = PassDecision(
-        settlement.state,
+        replace(settlement.state, course=course),
         next_plan,
         settlement.decision,
         target=digest,
@@ -173,6 +178,12 @@ def decide(
         counts=counted,
     )
     return made, plans
+
+
+def _has_health(observed: Observed) -> bool:
+    """Whether anything is known about health. Without instances nothing is unknown."""
+    found = [each for group in observed.groups for each in group.instances]
+    return not found or any(each.health != "unknown" for each in found)
 
 
 def _routed(model: str, snapshot: Snapshot) -> tuple[TrafficWeight, ...]:

@@ -37,6 +37,7 @@ from handlers.reconcile.explain import explain_edit, explain_losses
 from handlers.reconcile.measure import measure, measure_before, measure_gates
 from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe, observe_lightly
 from handlers.reconcile.overdue import restore_overdue
+from handlers.reconcile.predict import with_prediction
 from handlers.reconcile.route_writer import write_route
 from handlers.reconcile.save import Run, save, save_observation_failure
 from infra.compute.apply import apply
@@ -187,6 +188,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     carried = replace(carried, verified=_verified(state, cache, decision, now))
 
     # guard, save
+    decision = with_prediction(world, state, decision, fleet, policy)
     decision, carried = _preflight(world, _guard(world, policy, decision), carried)
     try:
         saved = save(world, run, stored, decision)

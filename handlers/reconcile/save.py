@@ -91,7 +91,10 @@ def _commit(
     now: datetime,
     counts: Counts | None = None,
 ) -> None:
-    outcomes = repository.record_outcomes(world.store, run.model, releases, transitions, now)
+    course = stored.state.course
+    outcomes = repository.record_outcomes(
+        world.store, run.model, releases, transitions, now, course
+    )
     log = repository.record_transitions(state, transitions, now, run.event_id, counts)
     reports = repository.report_conditions(stored.state, state, now)
     reopened = repository.reopen_restored(world.store, stored.state, state)

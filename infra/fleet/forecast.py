@@ -8,14 +8,14 @@ estimate says from what it follows.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from infra.fleet import preflight
 from infra.fleet.changes import ResourceChange, kinds_of, resource_changes
-from infra.fleet.forecast_steps import Basis, PlannedStep, planned_steps, start_seconds_of
+from infra.fleet.forecast_steps import Basis, PlannedStep, peak_of, planned_steps, start_seconds_of
 from infra.fleet.model import Plan, Snapshot
 from infra.fleet.observe import observe
 from infra.fleet.preflight import Answers
@@ -129,22 +129,13 @@ def rollout_plan(inputs: Inputs) -> RolloutPlan:
         bake_seconds=bake,
         start_seconds=start_seconds_of(basis) if steps else 0,
         start_basis="past rollouts" if start else "serving.startup_seconds",
-        seconds=sum(each.start_seconds + each.hold_seconds for each in steps) + bake,
-        peak=_peak(steps),
+        seconds=sum(each.seconds for each in steps) + bake,
+        peak=peak_of(steps),
         most=max_usage(inputs.prices, [each.spec for each in (stable, release) if each]),
         lowest=min((each.lowest for each in steps), default=0),
         currency=inputs.prices.currency,
         hash=plan_hash(settled, release, inputs.base, inputs.policy, kinds_of(whole.plan)),
         is_unchanged=not steps and whole.plan.is_empty,
-    )
-
-
-def _peak(steps: Iterable[PlannedStep]) -> Usage:
-    peaks = [each.peak for each in steps] or [Usage()]
-    return Usage(
-        max(each.instances for each in peaks),
-        max(each.accelerators for each in peaks),
-        max(each.cost for each in peaks),
     )
 
 

@@ -6,13 +6,16 @@ many instances exist at most and serve at least while the group moves from one t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from infra.fleet.resources.instance_group import legal_budget
+from rollout.course import PhaseTime, Prediction
 from rollout.model import (
     FULL_WEIGHT,
+    Baking,
     Desired,
     GroupTarget,
     Observed,
@@ -20,6 +23,8 @@ from rollout.model import (
     Rollout,
     Share,
     Stepping,
+    phase_name,
+    step_name,
 )
 from rollout.policy.caps import clamp
 from rollout.policy.policy import Policy
@@ -65,6 +70,10 @@ class PlannedStep:
     gates: tuple[str, ...]
     problem: str
 
+    @property
+    def seconds(self) -> int:
+        return self.start_seconds + self.hold_seconds
+
 
 @dataclass(frozen=True)
 class _Sizes:
@@ -97,6 +106,44 @@ def planned_steps(basis: Basis) -> Iterator[PlannedStep]:
         sizes = _sizes(basis, steps, index, before)
         yield _planned(basis, steps, index, step, sizes, before)
         before = sizes
+
+
+def prediction_of(basis: Basis) -> Prediction:
+    """What the rollout is expected to take; without a rollout, nothing."""
+    candidate, stable = basis.rollout.candidate, basis.rollout.stable
+    if candidate is None:
+        return Prediction(currency=basis.prices.currency)
+    steps = tuple(planned_steps(basis))
+    phases = [PhaseTime(step_name(each.number - 1), each.seconds) for each in steps]
+    if bake := candidate.spec.rollout.bake_seconds:
+        phases.append(PhaseTime(phase_name(Baking(basis.now)), bake))
+    peak = peak_of(steps)
+    ways_back = [each.seconds_to_roll_back for each in steps]
+    return Prediction(
+        phases=tuple(phases),
+        instances=peak.instances,
+        accelerators=peak.accelerators,
+        cost=_price(peak.cost),
+        lowest=min(each.lowest for each in steps),
+        seconds_to_roll_back=max((each for each in ways_back if each is not None), default=None),
+        stable_cost=_price(cost_per_hour(basis.prices, stable.spec)) if stable else None,
+        candidate_cost=_price(cost_per_hour(basis.prices, candidate.spec)),
+        currency=basis.prices.currency,
+    )
+
+
+def peak_of(steps: Iterable[PlannedStep]) -> Usage:
+    peaks = [each.peak for each in steps] or [Usage()]
+    return Usage(
+        max(each.instances for each in peaks),
+        max(each.accelerators for each in peaks),
+        max(each.cost for each in peaks),
+    )
+
+
+def _price(cost: float) -> float | None:
+    """None without a price."""
+    return None if math.isinf(cost) else cost
 
 
 def start_seconds_of(basis: Basis) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any, assert_never
 
 from rollout.counts import Counts, ReleaseCount
+from rollout.course import Course, PhaseStart, PhaseTime, Prediction
 from rollout.gates.burn import History
 from rollout.gates.record import GateRecord
 from rollout.gates.statistics import Dispersion, Tally
@@ -91,6 +92,7 @@ def to_document(state: ModelState) -> Json:
         "waiting_for": state.waiting_for,
         "seconds_to_roll_back": state.seconds_to_roll_back,
         "counts": counts_to_document(state.counts) if state.counts else None,
+        "course": course_to_document(state.course) if state.course else None,
         "conditions": [vars(condition) | {} for condition in state.conditions],
         "outputs": dict(state.outputs),
         "lease": vars(state.lease) | {} if state.lease else None,
@@ -153,6 +155,7 @@ def from_document(document: Json) -> ModelState:
         verified=Verified(**document["verified"]) if document.get("verified") else None,
         seconds_to_roll_back=document.get("seconds_to_roll_back"),
         counts=_read_counts(document.get("counts")),
+        course=read_course(document.get("course")),
     )
 
 
@@ -235,6 +238,26 @@ def _read_counts(document: Json | None) -> Counts | None:
 
 def read_release_counts(records: Iterable[Json]) -> tuple[ReleaseCount, ...]:
     return tuple(ReleaseCount(**each) for each in records)
+
+
+def course_to_document(course: Course) -> Json:
+    found = course.predicted
+    phases = [vars(each) | {} for each in found.phases] if found else []
+    predicted = vars(found) | {"phases": phases} if found else None
+    begun = [vars(each) | {} for each in course.begun]
+    return vars(course) | {"begun": begun, "predicted": predicted}
+
+
+def read_course(document: Json | None) -> Course | None:
+    if document is None:
+        return None
+    found = document["predicted"]
+    predicted = None
+    if found:
+        phases = tuple(PhaseTime(**each) for each in found["phases"])
+        predicted = Prediction(**found | {"phases": phases})
+    begun = tuple(PhaseStart(**each) for each in document["begun"])
+    return Course(**document | {"begun": begun, "predicted": predicted})
 
 
 _BY_RATIO = ("against", "in_favour", "since")

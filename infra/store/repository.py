@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from infra.store import outbox
 from infra.store.documents import (
     counts_to_document,
+    course_to_document,
     from_document,
     gate_record,
     release_to_record,
@@ -22,6 +23,7 @@ from infra.store.documents import (
 )
 from infra.store.port import Conflict, Create, Document, Put, Replace, Store, Write
 from rollout.counts import Counts
+from rollout.course import Course
 from rollout.model import Release, Transition, phase_name
 from rollout.state import ModelState
 
@@ -189,10 +191,12 @@ def record_outcomes(
     releases: Iterable[Release | None],
     transitions: Iterable[Transition],
     now: datetime,
+    course: Course | None = None,
 ) -> tuple[Write, ...]:
     """The records of those releases that ended. Each end is appended to the record's attempts, and
-    that a release has served and baked is never taken away. The caller commits these writes with
-    the model's state, whose fence protects them too.
+    that a release has served and baked is never taken away. `course`: of the rollout that ends; the
+    record has that of the last one. The caller commits these writes with the model's state, whose
+    fence protects them too.
     """
     known = {release.version: release for release in releases if release}
     records: dict[str, dict[str, Any]] = {}
@@ -201,12 +205,18 @@ def record_outcomes(
         if transition.outcome and release:
             path = release_path(model, release.version)
             before = records[path] if path in records else _data(store.get(path))
-            records[path] = _ended_record(release, before, transition, now)
+            is_own = course is not None and course.generation == release.generation
+            own = course_to_document(course) if course and is_own else None
+            records[path] = _ended_record(release, before, transition, now, own)
     return tuple(Put(path, record) for path, record in records.items())
 
 
 def _ended_record(
-    release: Release, before: Mapping[str, Any], transition: Transition, now: datetime
+    release: Release,
+    before: Mapping[str, Any],
+    transition: Transition,
+    now: datetime,
+    course: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     end = {"why": transition.why, "reason": transition.reason, "at": now}
     attempt = {
@@ -221,7 +231,7 @@ def _ended_record(
     baked_at = lasting["baked_at"] or (now if transition.outcome == "succeeded" else None)
     outcome = {"outcome": transition.outcome, "ended": end}
     ends = {"attempts": [*attempts], "baked_at": baked_at} | outcome
-    return release_to_record(release) | lasting | ends
+    return release_to_record(release) | lasting | ends | ({"course": course} if course else {})
 
 
 def _data(document: Document | None) -> Mapping[str, Any]:
@@ -234,4 +244,5 @@ def _lasting(record: Mapping[str, Any]) -> dict[str, Any]:
         "attempts": record.get("attempts", []),
         "baked_at": record.get("baked_at"),
         "resolved_without": record.get("resolved_without", []),
+        "course": record.get("course"),
     }

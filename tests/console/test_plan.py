@@ -153,20 +153,29 @@ def test_a_plan_is_applied_if_nothing_changed(
     assert (result.status, serving.serving_version()) == (0, "2")
 
 
-def test_why_shows_what_was_predicted_and_how_long_it_took(
+def test_why_shows_what_was_predicted_beside_what_was_observed(
     serving: Scenario, write: Write, tmp_path: Path
 ) -> None:
     file = planned(serving, write, tmp_path)
-    predicted = json.loads(Path(file).read_text())["plan"]
+    plan_of_it = json.loads(Path(file).read_text())["plan"]
     terminal = Terminal(serving)
     assert terminal.run("publish", "--plan", file, "--wait").status == 0
-    found = terminal.run("why", "tiny", "2", "--plan", file, "--output", "json").json
-    assert found["predicted"] == {
-        "seconds": predicted["seconds"],
-        "peak": predicted["peak"]["instances"],
-        "lowest": predicted["lowest"],
-    }
-    assert found["seconds"] == pytest.approx(predicted["seconds"], rel=0.3)
+    found = terminal.run("why", "tiny", "2", "--output", "json").json
+    predicted, actual = found["predicted"], found["actual"]
+    assert predicted["seconds"] == plan_of_it["seconds"]
+    assert predicted["cost"] == pytest.approx(plan_of_it["peak"]["cost"])
+    numbers = (plan_of_it["peak"]["instances"], plan_of_it["lowest"])
+    for each in (predicted, actual):
+        assert (each["instances"], each["lowest"]) == numbers
+        assert [phase["phase"] for phase in each["phases"]][::3] == ["step_1", "baking"]
+    assert actual["seconds"] == pytest.approx(predicted["seconds"], rel=0.3)
+    assert actual["seconds"] == pytest.approx(
+        sum(each["seconds"] for each in actual["phases"]), 0.01
+    )
+    [newest, _] = terminal.run("history", "tiny", "--output", "json").json
+    assert newest["course"] == {"predicted": predicted, "actual": actual, "has_ended": True}
+    by_file = terminal.run("why", "tiny", "2", "--plan", file, "--output", "json").json
+    assert by_file["predicted"] == predicted
     other = terminal.run("why", "tiny", "1", "--plan", file)
     assert (other.status, "is about release 2 of tiny, not 1" in oneline(other, "notes")) == (
         1,

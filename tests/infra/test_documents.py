@@ -22,6 +22,7 @@ from infra.store.documents import (
     to_document,
 )
 from rollout.counts import Counts, ReleaseCount
+from rollout.course import Course, PhaseStart, PhaseTime, Prediction
 from rollout.gates.burn import History
 from rollout.gates.record import GateRecord
 from rollout.gates.statistics import Dispersion, Tally
@@ -175,6 +176,16 @@ FULL = ModelState(
     waiting_for="paused by ann",
     seconds_to_roll_back=180,
     counts=Counts(at(8), (ReleaseCount("1", 2, 3, 3, 950), ReleaseCount("2", 1, 1, 1, 50))),
+    course=Course(
+        7,
+        (PhaseStart("step_1", at(0)),),
+        Prediction((PhaseTime("step_1", 60),), 7, 14, 3.5, 6, 180, 0.5, None, "USD"),
+        6,
+        12,
+        3.0,
+        5,
+        170,
+    ),
     wakeups=17,
     verified=Verified(at(14), "0123456789abcdef"),
 )
@@ -352,6 +363,26 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
                 {"release": "2", "healthy": 1, "all": 1, "needed": 1, "per_mille": 50},
             ],
         },
+        "course": {
+            "generation": 7,
+            "begun": [{"phase": "step_1", "at": at(0)}],
+            "predicted": {
+                "phases": [{"phase": "step_1", "seconds": 60}],
+                "instances": 7,
+                "accelerators": 14,
+                "cost": 3.5,
+                "lowest": 6,
+                "seconds_to_roll_back": 180,
+                "stable_cost": 0.5,
+                "candidate_cost": None,
+                "currency": "USD",
+            },
+            "instances": 6,
+            "accelerators": 12,
+            "cost": 3.0,
+            "lowest": 5,
+            "seconds_to_roll_back": 170,
+        },
         "conditions": [{"type": "Paused", "why": "paused by ann", "since": at(9)}],
         "outputs": {"group": "https://example.com/group"},
         "lease": {"token": "token", "expires": at(11)},
@@ -377,10 +408,10 @@ def test_a_promotion_of_an_earlier_slipway_was_a_full_one() -> None:
     assert not intent_from_document(promoted | {"verb": "pause"}).is_full
 
 
-def test_a_document_of_an_earlier_slipway_has_no_counts() -> None:
+def test_a_document_of_an_earlier_slipway_has_no_counts_and_no_course() -> None:
     document = to_document(FULL)
-    del document["counts"]
-    assert from_document(document) == replace(FULL, counts=None)
+    del document["counts"], document["course"]
+    assert from_document(document) == replace(FULL, counts=None, course=None)
 
 
 def test_an_empty_model_has_a_document_too() -> None:
@@ -398,6 +429,7 @@ def test_an_empty_model_has_a_document_too() -> None:
         "verified",
         "seconds_to_roll_back",
         "counts",
+        "course",
     }
     assert document["desired"] == {
         "release": None,
