@@ -4,9 +4,12 @@
 # empty shells. A project owner runs it once. It is idempotent: existing resources are kept or set to
 # the same values. The functions are deployed afterwards (cloudbuild.yaml, or functions.sh).
 #
-# The subscriptions start as pull subscriptions, which keep messages for a week. functions.sh
-# switches them to push once there is something to push to, so a release published before the first
-# deployment waits and is not lost.
+# The subscriptions start as pull subscriptions, which keep messages for a week. Once a function is
+# deployed, a run of this script by an owner makes its subscriptions push: so a release published
+# before the first deployment waits and is not lost, and the deployer needs no right to say where
+# Pub/Sub sends its tokens.
+#
+# It may fail or be killed at any call: run it again. What is deployed is never replaced.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source-path=SCRIPTDIR source=common.sh
@@ -14,15 +17,19 @@ source ./common.sh
 
 usage() {
   cat <<TEXT
-Usage: deploy/bootstrap.sh --project=ID [--region=REGION] [--firestore-location=LOCATION]
-                           [--network=NAME] [--only-model-account] [--dry-run]
+Usage: deploy/bootstrap.sh --project=ID [--region=REGION] [--database=NAME]
+                           [--firestore-location=LOCATION] [--network=NAME]
+                           [--change-database] [--only-model-account] [--dry-run]
 
 Creates topics, subscriptions, a task queue, Firestore, service accounts with their roles, the minute
-tick and six empty Cloud Run services in a project. Safe to run again.
+tick and six empty Cloud Run services in a project. Safe to run again. Run it again after the first
+deployment: then it connects the subscriptions to the functions.
 
   --project=ID             the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --region=REGION          where the functions run (default: us-central1)
+  --database=NAME          the Firestore database (default: slipway)
   --firestore-location=L   where the documents are (default: the region); cannot be changed later
+  --change-database        the documents will be moved to this database (docs/deploy.md#database)
   --network=NAME           the instances' network, opened to Google's health checks
                            (default: default)
   --only-model-account     let Slipway start instances only as slipway-model; every release must then
@@ -42,27 +49,28 @@ for argument in ${REST[@]+"${REST[@]}"}; do
   case "$argument" in
     --firestore-location=*) FIRESTORE_LOCATION="${argument#*=}" ;;
     --network=*) NETWORK="${argument#*=}" ;;
+    --change-database) CHANGE_DATABASE=true ;;
     --only-model-account) ONLY_MODEL_ACCOUNT=true ;;
     *) fail "unknown argument $argument; see --help" ;;
   esac
 done
 
+SERVICES=("$INTAKE" "$APPROVER" "$ALERT_INTAKE" "$ARTIFACT_INTAKE" "$NOTIFIER" "$RECONCILER")
+PUSH_SUBSCRIPTIONS=("$INTAKE_SUBSCRIPTION" "$APPROVER_SUBSCRIPTION" "$ALERT_SUBSCRIPTION"
+  "$IMAGE_SUBSCRIPTION" "$BUILD_SUBSCRIPTION" "$ARTIFACT_SUBSCRIPTION" "$NOTIFIER_SUBSCRIPTION"
+  "$RECONCILER_SUBSCRIPTION")
 in_project=(--project="$PROJECT")
 quietly=("${in_project[@]}" --format=none --quiet)
+in_database=(--database="$DATABASE" "${in_project[@]}")
 
 apis() {
   run gcloud services enable "${in_project[@]}" \
     artifactregistry.googleapis.com cloudbuild.googleapis.com cloudscheduler.googleapis.com \
-    cloudtasks.googleapis.com compute.googleapis.com firestore.googleapis.com iam.googleapis.com monitoring.googleapis.com \
-    pubsub.googleapis.com run.googleapis.com secretmanager.googleapis.com
+    cloudtasks.googleapis.com compute.googleapis.com firestore.googleapis.com iam.googleapis.com \
+    monitoring.googleapis.com pubsub.googleapis.com run.googleapis.com secretmanager.googleapis.com
 }
 
 # -- service accounts and roles
-
-service_account() { # name, display name
-  exists gcloud iam service-accounts describe "$(identity "$1")" "${in_project[@]}" ||
-    run gcloud iam service-accounts create "$1" --display-name="$2" "${in_project[@]}"
-}
 
 project_role() { # identity, role, [condition]
   run gcloud projects add-iam-policy-binding "$PROJECT" --role="$2" \
@@ -95,13 +103,20 @@ identities() {
 
 # Exactly the permissions that the reconciler's calls require (tests/test_roles.py).
 reconciler_role() {
-  local verb=create
-  if exists gcloud iam roles describe "$RECONCILER_ROLE" "${in_project[@]}"; then verb=update; fi
-  run gcloud iam roles "$verb" "$RECONCILER_ROLE" --file=roles/reconciler.yaml "${quietly[@]}"
+  local role=("$RECONCILER_ROLE" --file=roles/reconciler.yaml "${quietly[@]}") deleted
+  if ! exists gcloud iam roles describe "$RECONCILER_ROLE" "${in_project[@]}"; then
+    create gcloud iam roles create "${role[@]}"
+    return
+  fi
+  # A deleted role keeps its name for weeks.
+  deleted="$(value gcloud iam roles describe "$RECONCILER_ROLE" "${in_project[@]}" \
+    --format='value(deleted)')"
+  if [ "$deleted" = True ]; then run gcloud iam roles undelete "$RECONCILER_ROLE" "${quietly[@]}"; fi
+  run gcloud iam roles update "${role[@]}"
 }
 
 roles() {
-  local database="projects/$PROJECT/databases/(default)"
+  local database="projects/$PROJECT/databases/$DATABASE"
   local this_database="expression=resource.name==\"$database\",title=slipway-documents"
   local who
 
@@ -139,23 +154,33 @@ roles() {
   project_role slipway-model roles/logging.logWriter
   project_role slipway-model roles/monitoring.metricWriter
 
-  # The deployer builds and deploys, points the push subscriptions at the deployed functions, and may
-  # publish a release. It sets no IAM policy: this script decides who may call the functions.
+  # The deployer builds and deploys, and may publish a release. It sets no IAM policy, and only reads
+  # where the subscriptions push: this script decides who may call the functions.
   project_role slipway-deployer roles/run.sourceDeveloper
   project_role slipway-deployer roles/run.builder
   project_role slipway-deployer roles/logging.logWriter
-  for who in "$INTAKE" "$APPROVER" "$ALERT_INTAKE" "$ARTIFACT_INTAKE" "$NOTIFIER" "$RECONCILER" \
-    slipway-invoker slipway-deployer; do
+  for who in "${SERVICES[@]}" slipway-deployer; do
     may_act_as slipway-deployer "$(identity "$who")"
   done
   may_publish "$(identity slipway-deployer)" "$RELEASES"
-  for who in "$INTAKE_SUBSCRIPTION" "$APPROVER_SUBSCRIPTION" "$ALERT_SUBSCRIPTION" \
-    "$IMAGE_SUBSCRIPTION" "$BUILD_SUBSCRIPTION" "$ARTIFACT_SUBSCRIPTION" "$NOTIFIER_SUBSCRIPTION" \
-    "$RECONCILER_SUBSCRIPTION"; do
+  for who in "${PUSH_SUBSCRIPTIONS[@]}"; do
     run gcloud pubsub subscriptions add-iam-policy-binding "$who" \
-      --member="serviceAccount:$(identity slipway-deployer)" --role=roles/pubsub.editor \
+      --member="serviceAccount:$(identity slipway-deployer)" --role=roles/pubsub.viewer \
       "${quietly[@]}"
   done
+  earlier_rights
+}
+
+# Earlier versions let the deployer send tokens that call the functions anywhere.
+earlier_rights() {
+  local deployer who
+  deployer="serviceAccount:$(identity slipway-deployer)"
+  for who in "${PUSH_SUBSCRIPTIONS[@]}"; do
+    revoke gcloud pubsub subscriptions remove-iam-policy-binding "$who" --member="$deployer" \
+      --role=roles/pubsub.editor "${quietly[@]}"
+  done
+  revoke gcloud iam service-accounts remove-iam-policy-binding "$(identity slipway-invoker)" \
+    --member="$deployer" --role=roles/iam.serviceAccountUser "${quietly[@]}"
 }
 
 # Pub/Sub's service agent signs the push tokens and forwards dead letters.
@@ -178,15 +203,19 @@ pubsub_agent() {
 # (docs/deploy.md), then run this script again.
 monitoring_agent() {
   local agent="service-$PROJECT_NUMBER@gcp-sa-monitoring-notification.iam.gserviceaccount.com"
-  may_publish "$agent" "$ALERTS" ||
+  if [ "$DRY_RUN" = true ]; then
+    may_publish "$agent" "$ALERTS"
+  elif ! QUIET=true try "$agent does not exist" gcloud pubsub topics add-iam-policy-binding \
+    "$ALERTS" --member="serviceAccount:$agent" --role=roles/pubsub.publisher "${quietly[@]}"; then
     echo "no alerts yet: create a notification channel for the topic $ALERTS, then run this again" >&2
+  fi
 }
 
 # -- Pub/Sub
 
 topic() {
   exists gcloud pubsub topics describe "$1" "${in_project[@]}" ||
-    run gcloud pubsub topics create "$1" "${in_project[@]}"
+    create gcloud pubsub topics create "$1" "${in_project[@]}"
 }
 
 # A filter cannot be changed later, so it is set only at creation.
@@ -196,7 +225,7 @@ subscription() { # name, topic, flags that an update may set again; FILTER for a
   if exists gcloud pubsub subscriptions describe "$name" "${in_project[@]}"; then
     run gcloud pubsub subscriptions update "$name" "$@" "${in_project[@]}"
   else
-    run gcloud pubsub subscriptions create "$name" --topic="$from" \
+    create gcloud pubsub subscriptions create "$name" --topic="$from" \
       ${FILTER:+--message-filter="$FILTER"} "$@" "${in_project[@]}"
   fi
 }
@@ -235,94 +264,132 @@ messages() {
 # Every minute the tick wakes each model whose requeue_at has passed, so that lost messages do not
 # stop progress.
 tick() {
-  local verb=create
   local job=(slipway-tick --location="$REGION" "${in_project[@]}")
-  if exists gcloud scheduler jobs describe "${job[@]}"; then verb=update; fi
-  run gcloud scheduler jobs "$verb" pubsub "${job[@]}" \
-    --schedule="* * * * *" --time-zone=Etc/UTC \
-    --topic="projects/$PROJECT/topics/$WAKEUPS" --message-body='{"tick":true}'
+  local content=(--schedule="* * * * *" --time-zone=Etc/UTC
+    --topic="projects/$PROJECT/topics/$WAKEUPS" --message-body='{"tick":true}')
+  if exists gcloud scheduler jobs describe "${job[@]}"; then
+    run gcloud scheduler jobs update pubsub "${job[@]}" "${content[@]}"
+  else
+    create gcloud scheduler jobs create pubsub "${job[@]}" "${content[@]}"
+  fi
 }
 
 # Wakes each model at its time. A task that fails is tried a few times; after that the tick finds the
 # model. The rates are far below the quota of Pub/Sub.
 queue() {
-  local queue=("$QUEUE" --location="$REGION" "${in_project[@]}") verb=create
-  if exists gcloud tasks queues describe "${queue[@]}"; then verb=update; fi
-  run gcloud tasks queues "$verb" "${queue[@]}" --max-attempts=5 --min-backoff=1s \
-    --max-backoff=10s --max-dispatches-per-second=200 --max-concurrent-dispatches=100
+  local queue=("$QUEUE" --location="$REGION" "${in_project[@]}")
+  local rates=(--max-attempts=5 --min-backoff=1s --max-backoff=10s
+    --max-dispatches-per-second=200 --max-concurrent-dispatches=100)
+  if exists gcloud tasks queues describe "${queue[@]}"; then
+    run gcloud tasks queues update "${queue[@]}" "${rates[@]}"
+  else
+    create gcloud tasks queues create "${queue[@]}" "${rates[@]}"
+  fi
 }
 
 # -- Firestore, network, services
 
 documents() {
-  exists gcloud firestore databases describe --database="(default)" "${in_project[@]}" ||
-    run gcloud firestore databases create --database="(default)" --location="$FIRESTORE_LOCATION" \
-      --type=firestore-native --delete-protection "${in_project[@]}"
+  if exists gcloud firestore databases describe "${in_database[@]}"; then
+    suitable_database
+  else
+    create gcloud firestore databases create "${in_database[@]}" --location="$FIRESTORE_LOCATION" \
+      --type=firestore-native --delete-protection --enable-pitr
+  fi
   # Slipway queries models by name and by requeue_at; Firestore indexes both by default. Large
   # fields that no query uses are exempt, because each indexed field makes writes slower.
-  local field
-  for field in candidate conditions desired outputs previous recent_events rollout stable \
-    verified; do
-    unindexed models "$field"
+  local exempt="" expiring="" field collection
+  if [ "$DRY_RUN" = false ]; then
+    exempt="$(value gcloud firestore indexes fields list "${in_database[@]}" --format='value(name)')"
+    expiring="$(value gcloud firestore fields ttls list "${in_database[@]}" --format='value(name)')"
+    exempt="$exempt"$'\n' expiring="$expiring"$'\n'
+  fi
+  for field in models/candidate models/conditions models/desired models/outputs models/previous \
+    models/recent_events models/rollout models/stable models/verified releases/spec outbox/data; do
+    collection="${field%/*}" field="${field#*/}"
+    [[ $exempt == *"/collectionGroups/$collection/fields/$field"$'\n'* ]] ||
+      run gcloud firestore indexes fields update "$field" --collection-group="$collection" \
+        --database="$DATABASE" --disable-indexes --async "${quietly[@]}"
   done
-  unindexed releases spec
-  unindexed outbox data
-  expiring notifications
-  expiring notification_threads
-  expiring ignored
+  for collection in notifications notification_threads ignored; do
+    [[ $expiring == *"/collectionGroups/$collection/fields/expires_at"$'\n'* ]] ||
+      run gcloud firestore fields ttls update expires_at --collection-group="$collection" \
+        --database="$DATABASE" --enable-ttl --async "${quietly[@]}"
+  done
 }
 
-expiring() { # collection group
-  run gcloud firestore fields ttls update expires_at --collection-group="$1" \
-    --database="(default)" --enable-ttl --async "${quietly[@]}"
+# Neither the mode nor the place of a database can be changed.
+suitable_database() {
+  local mode location recovery
+  IFS=$'\t' read -r mode location recovery < <(value gcloud firestore databases describe \
+    "${in_database[@]}" --format='value(type,locationId,pointInTimeRecoveryEnablement)') ||
+    fail "the database $DATABASE could not be read"
+  [ "$mode" = FIRESTORE_NATIVE ] ||
+    fail "the database $DATABASE is in Datastore mode ($mode), in which Slipway cannot store" \
+      "documents: name another one with --database"
+  [ "$location" = "$FIRESTORE_LOCATION" ] ||
+    fail "the database $DATABASE is in $location, not in $FIRESTORE_LOCATION:" \
+      "pass --firestore-location=$location, or name another one with --database"
+  [ "$recovery" = POINT_IN_TIME_RECOVERY_ENABLED ] ||
+    run gcloud firestore databases update "${in_database[@]}" --enable-pitr
 }
 
-unindexed() { # collection group, field
-  run gcloud firestore indexes fields update "$2" --collection-group="$1" --database="(default)" \
-    --disable-indexes --async "${quietly[@]}"
+# The repository of the functions' images. Deployments run in parallel, and each would create it.
+images() {
+  local repository=("$IMAGE_REPOSITORY" --location="$REGION" "${in_project[@]}")
+  exists gcloud artifacts repositories describe "${repository[@]}" ||
+    create gcloud artifacts repositories create "${repository[@]}" --repository-format=docker \
+      --description="Images of Slipway's functions"
 }
 
 # Google's health checks and load balancers reach the instances from these two ranges; without the
 # rule no instance becomes healthy. Source: Cloud Load Balancing, health check concepts.
 health_checks() {
   exists gcloud compute firewall-rules describe slipway-health-checks "${in_project[@]}" ||
-    run gcloud compute firewall-rules create slipway-health-checks "${in_project[@]}" \
+    create gcloud compute firewall-rules create slipway-health-checks "${in_project[@]}" \
       --network="$NETWORK" --direction=INGRESS --allow=tcp \
       --source-ranges=130.211.0.0/22,35.191.0.0/16
 }
 
 # An empty service with its identity, so that this script can grant the right to call it and the
-# deployer needs no such permission.
+# deployer needs no such permission. Its image acknowledges every message, so it is deployed only if
+# Google says that there is no such service, and no subscription pushes to it.
 service() {
   exists gcloud run services describe "$1" --region="$REGION" "${in_project[@]}" ||
     run gcloud run deploy "$1" --region="$REGION" \
-      --image=us-docker.pkg.dev/cloudrun/container/hello \
+      --image="$SHELL_IMAGE" \
       --service-account="$(identity "$1")" --no-allow-unauthenticated --ingress=internal \
       --max-instances=1 --quiet "${in_project[@]}"
   run gcloud run services add-iam-policy-binding "$1" --region="$REGION" \
     --member="serviceAccount:$(identity slipway-invoker)" --role=roles/run.invoker "${quietly[@]}"
 }
 
-if [ "$DRY_RUN" = false ]; then
-  PROJECT_NUMBER="$(gcloud projects describe "$PROJECT" --format='value(projectNumber)')"
-fi
+PROJECT_NUMBER="$(project_number)"
 apis
+same_database "$INTAKE"
 documents
+images
 messages
 identities
-service "$INTAKE"
-service "$APPROVER"
-service "$ALERT_INTAKE"
-service "$ARTIFACT_INTAKE"
-service "$NOTIFIER"
-service "$RECONCILER"
+for name in "${SERVICES[@]}"; do service "$name"; done
 queue
 roles
 pubsub_agent
 monitoring_agent
 tick
 health_checks
+missing=()
+for name in "${SERVICES[@]}"; do
+  if is_deployed "$name"; then connect "$name"; else missing+=("$name"); fi
+done
 echo
-echo "Ready. Deploy the functions with:"
-echo "  gcloud builds submit --project=$PROJECT --region=$REGION --ignore-file=.gitignore \\"
-echo "    --substitutions=_REGION=$REGION"
+if [ ${#missing[@]} = 0 ]; then
+  echo "Ready: all functions are deployed and connected."
+else
+  options="--project=$PROJECT --region=$REGION"
+  echo "Not deployed yet: ${missing[*]}. Deploy the functions with"
+  echo "  gcloud builds submit $options --ignore-file=.buildignore \\"
+  echo "    --substitutions=_REGION=$REGION,_DATABASE=$DATABASE"
+  echo "and then run this script again, which connects the subscriptions to them; or do both with"
+  echo "  deploy/functions.sh $options --database=$DATABASE"
+fi

@@ -45,37 +45,109 @@ RECONCILER_ROLE=slipwayReconciler
 TIMEOUT_SECONDS=120
 ACK_DEADLINE_SECONDS=135
 
+# The image of a service before its first deployment, and the repository in which
+# `gcloud run deploy --source` stores images.
+SHELL_IMAGE=us-docker.pkg.dev/cloudrun/container/hello
+IMAGE_REPOSITORY=cloud-run-source-deploy
+
 PROJECT="${GOOGLE_CLOUD_PROJECT:-}"
 REGION=us-central1
+DATABASE=slipway
 DRY_RUN=false
+
+# What gcloud says when a resource does not exist, when it exists already, and when a failure passes
+# by itself: too many requests, an outage, a change at the same time, and a service account or an API
+# that is too new.
+ABSENT='NOT_FOUND: |Cannot find service \[|The resource .* was not found'
+PRESENT='ALREADY_EXISTS: |already exists'
+NEW_ACCOUNT='[Ss]ervice account [^ ]+ does not exist|Unknown service account|actAs.* denied on service account'
+NEW_API='SERVICE_DISABLED|has not been used in project'
+BUSY='RESOURCE_EXHAUSTED|UNAVAILABLE|ABORTED|DEADLINE_EXCEEDED|INTERNAL: |HTTPError (429|5..)'
+BUSY="$BUSY|[Rr]ate [Ll]imit|rateLimitExceeded|Quota exceeded|concurrent policy changes"
+BUSY="$BUSY|currently unavailable|[Pp]lease try again|[Cc]onnection (reset|refused|aborted)|timed out"
 
 fail() {
   echo "$(basename "$0"): $*" >&2
   exit 1
 }
 
+# Runs a command. Returns 1 if it failed with words that match the pattern. Repeats it for about a
+# minute if the failure passes by itself; any other failure ends the script with gcloud's own words.
+try() { # pattern, or "" for none; command
+  local pattern="$1" delay code errors
+  shift
+  for delay in 1 2 4 8 16 32 0; do
+    code=0
+    { errors="$("$@" 2>&1 >&3 3>&- | show)"; } 3>&1 4>&2 || code=$?
+    if [ "$code" = 0 ]; then return 0; fi
+    if [ -n "$pattern" ] && [[ $errors =~ $pattern ]]; then return 1; fi
+    if [ "$delay" = 0 ] || ! [[ $errors =~ $BUSY|$NEW_ACCOUNT|$NEW_API ]]; then break; fi
+    echo "$(basename "$0"): trying again in $delay s" >&2
+    sleep "$delay"
+  done
+  if [ "${QUIET:-false}" = true ]; then echo "$errors" >&2; fi
+  exit "$code"
+}
+
+# Copies lines to descriptor 4 as they come, unless QUIET.
+show() {
+  local line
+  while IFS= read -r line || [ -n "$line" ]; do
+    echo "$line"
+    if [ "${QUIET:-false}" = false ]; then echo "$line" >&4; fi
+  done
+}
+
 # Prints a command and runs it; with --dry-run only prints it.
 run() {
   printf '%q ' "$@"
   echo
-  if [ "$DRY_RUN" = false ]; then "$@"; fi
+  if [ "$DRY_RUN" = false ]; then try "" "$@"; fi
 }
 
-# Whether a resource exists. With --dry-run nothing exists, so that every command is printed.
+# The same for a command that creates a resource. That it exists by now is no failure: somebody else
+# created it at the same time, or the answer to an earlier attempt was lost.
+create() {
+  printf '%q ' "$@"
+  echo
+  if [ "$DRY_RUN" = false ]; then try "$PRESENT" "$@" || true; fi
+}
+
+# Whether a resource exists: only Google's NOT_FOUND means that it does not. With --dry-run nothing
+# exists, so that every command is printed.
 exists() {
-  [ "$DRY_RUN" = false ] && "$@" >/dev/null 2>&1
+  [ "$DRY_RUN" = false ] && QUIET=true try "$ABSENT" "$@" >/dev/null
 }
 
-# Parses --project, --region and --dry-run; leaves other arguments in REST, in order.
+# Takes a right away that an earlier version granted, if it is still there.
+revoke() {
+  printf '%q ' "$@"
+  echo
+  if [ "$DRY_RUN" = false ]; then
+    QUIET=true try 'binding with the specified .* not found' "$@" || true
+  fi
+}
+
+# What a command prints.
+value() {
+  QUIET=true try "" "$@"
+}
+
+# Parses --project, --region, --database and --dry-run; leaves other arguments in REST, in order.
 parse_common() {
   REST=()
   while [ $# -gt 0 ]; do
     case "$1" in
       --project=*) PROJECT="${1#*=}" ;;
       --region=*) REGION="${1#*=}" ;;
-      --project | --region)
+      --database=*) DATABASE="${1#*=}" ;;
+      --project | --region | --database)
         [ $# -ge 2 ] || fail "$1 needs a value"
-        if [ "$1" = --project ]; then PROJECT="$2"; else REGION="$2"; fi
+        case "$1" in
+          --project) PROJECT="$2" ;;
+          --region) REGION="$2" ;;
+          *) DATABASE="$2" ;;
+        esac
         shift
         ;;
       --dry-run) DRY_RUN=true ;;
@@ -92,4 +164,87 @@ parse_common() {
 
 identity() {
   echo "$1@$PROJECT.iam.gserviceaccount.com"
+}
+
+service_account() { # name, display name
+  exists gcloud iam service-accounts describe "$(identity "$1")" --project="$PROJECT" ||
+    create gcloud iam service-accounts create "$1" --display-name="$2" --project="$PROJECT"
+}
+
+project_number() {
+  if [ "$DRY_RUN" = true ]; then
+    echo 0
+  else
+    value gcloud projects describe "$PROJECT" --format='value(projectNumber)'
+  fi
+}
+
+# Whether a function answers the service's requests. SHELL_IMAGE acknowledges messages and loses them.
+# Callers use it as a condition, in which bash ignores `set -e`: hence `|| exit`.
+is_deployed() { # service
+  local revisions revision image
+  exists gcloud run services describe "$1" --region="$REGION" --project="$PROJECT" || return 1
+  revisions="$(value gcloud run services describe "$1" --region="$REGION" --project="$PROJECT" \
+    --format='value(status.traffic[].revisionName)')" || exit
+  [ -n "$revisions" ] || return 1
+  for revision in ${revisions//;/ }; do
+    image="$(value gcloud run revisions describe "$revision" --region="$REGION" \
+      --project="$PROJECT" --format='value(spec.containers[0].image)')" || exit
+    if [[ $image == "$SHELL_IMAGE"* ]]; then return 1; fi
+  done
+}
+
+# Refuses to continue with another database than that of the deployed function: the models and their
+# releases would be missing there. Functions that name none use "(default)".
+same_database() { # service
+  local current
+  if [ "${CHANGE_DATABASE:-false}" = true ] || ! is_deployed "$1"; then return 0; fi
+  current="$(value gcloud run services describe "$1" --region="$REGION" --project="$PROJECT" \
+    --flatten='spec.template.spec.containers[0].env[]' \
+    --format='value[separator="="](spec.template.spec.containers.env.name,spec.template.spec.containers.env.value)' |
+    sed -n 's/^SLIPWAY_DATABASE=//p')"
+  current="${current:-(default)}"
+  [ "$current" = "$DATABASE" ] ||
+    fail "$1 keeps its documents in the database $current, not in $DATABASE:" \
+      "pass --database='$current', or move them first (docs/deploy.md#database)"
+}
+
+# Makes Pub/Sub push a subscription's messages to a service with a signed token. The URL's path
+# carries the topic; the token's audience is the service.
+push() { # subscription, topic, service
+  local url="https://$3.example" endpoint current=""
+  if [ "$DRY_RUN" = false ]; then
+    url="$(value gcloud run services describe "$3" --region="$REGION" --project="$PROJECT" \
+      --format='value(status.url)')"
+    current="$(value gcloud pubsub subscriptions describe "$1" --project="$PROJECT" \
+      --format='value(pushConfig.pushEndpoint)')"
+  fi
+  [ -n "$url" ] || fail "the service $3 has no URL yet; run this again"
+  endpoint="$url/projects/$PROJECT/topics/$2"
+  if [ "$current" = "$endpoint" ]; then return 0; fi
+  if [ "${CHECK_ONLY:-false}" = true ]; then
+    echo "$1 does not push to $3 yet: an owner of the project must run deploy/bootstrap.sh" >&2
+    return 0
+  fi
+  run gcloud pubsub subscriptions modify-push-config "$1" --project="$PROJECT" \
+    --push-endpoint="$endpoint" --push-auth-service-account="$(identity slipway-invoker)" \
+    --push-auth-token-audience="$url"
+}
+
+# Connects the subscriptions of a deployed service. Only an owner may: who may point a subscription
+# elsewhere receives tokens with which the functions can be called.
+connect() { # service
+  case "$1" in
+    "$INTAKE") push "$INTAKE_SUBSCRIPTION" "$RELEASES" "$1" ;;
+    "$APPROVER") push "$APPROVER_SUBSCRIPTION" "$APPROVALS" "$1" ;;
+    "$ALERT_INTAKE") push "$ALERT_SUBSCRIPTION" "$ALERTS" "$1" ;;
+    "$ARTIFACT_INTAKE")
+      push "$IMAGE_SUBSCRIPTION" "$IMAGES" "$1"
+      push "$BUILD_SUBSCRIPTION" "$BUILDS" "$1"
+      push "$ARTIFACT_SUBSCRIPTION" "$ARTIFACTS" "$1"
+      ;;
+    "$NOTIFIER") push "$NOTIFIER_SUBSCRIPTION" "$STATUS" "$1" ;;
+    "$RECONCILER") push "$RECONCILER_SUBSCRIPTION" "$WAKEUPS" "$1" ;;
+    *) fail "$1 has no subscription" ;;
+  esac
 }

@@ -34,9 +34,7 @@ case "$VIEWER" in
 esac
 in_project=(--project="$PROJECT")
 
-exists gcloud iam service-accounts describe "$(identity "$NAME")" "${in_project[@]}" ||
-  run gcloud iam service-accounts create "$NAME" "${in_project[@]}" \
-    --display-name="Slipway dashboard: reads documents"
+service_account "$NAME" "Slipway dashboard: reads documents"
 run gcloud projects add-iam-policy-binding "$PROJECT" --condition=None \
   --member="serviceAccount:$(identity "$NAME")" --role=roles/datastore.viewer \
   --format=none --quiet
@@ -53,14 +51,10 @@ run gcloud beta run deploy "$NAME" --source="$source" --region="$REGION" "${in_p
   --service-account="$(identity "$NAME")" \
   --build-service-account="projects/$PROJECT/serviceAccounts/$(identity slipway-deployer)" \
   --iap --no-allow-unauthenticated --timeout=30 --concurrency=8 --max-instances=2 \
-  --cpu=1 --memory=512Mi --set-env-vars="GOOGLE_CLOUD_PROJECT=$PROJECT" --labels=app=slipway --quiet
+  --cpu=1 --memory=512Mi --set-env-vars="GOOGLE_CLOUD_PROJECT=$PROJECT,SLIPWAY_DATABASE=$DATABASE" --labels=app=slipway --quiet
 
 # The proxy's service agent alone may call the service.
-agent="service-PROJECT_NUMBER@gcp-sa-iap.iam.gserviceaccount.com"
-if [ "$DRY_RUN" = false ]; then
-  number="$(gcloud projects describe "$PROJECT" --format='value(projectNumber)')"
-  agent="service-$number@gcp-sa-iap.iam.gserviceaccount.com"
-fi
+agent="service-$(project_number)@gcp-sa-iap.iam.gserviceaccount.com"
 run gcloud run services add-iam-policy-binding "$NAME" --region="$REGION" "${in_project[@]}" \
   --member="serviceAccount:$agent" --role=roles/run.invoker --format=none --quiet
 run gcloud beta iap web add-iam-policy-binding --resource-type=cloud-run --service="$NAME" \

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Deploys the functions and points their subscriptions at them. cloudbuild.yaml runs it, one service
-# per step; it does the same when run by hand. Run bootstrap.sh once before.
+# Deploys the functions and points their subscriptions at them. Run bootstrap.sh once before.
+# cloudbuild.yaml runs it with --deploy-only, one service per step: the deployer may not change
+# subscriptions.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source-path=SCRIPTDIR source=common.sh
@@ -9,7 +10,8 @@ source ./common.sh
 usage() {
   cat <<TEXT
 Usage: deploy/functions.sh [intake] [approver] [alert-intake] [artifact-intake]
-                           [notifier] [reconciler] --project=ID [--region=REGION] [--dry-run]
+                           [notifier] [reconciler] --project=ID [--region=REGION]
+                           [--database=NAME] [--change-database] [--deploy-only] [--dry-run]
 
 Deploys on_release (intake), on_approval (approver), on_alert (alert-intake), on_artifact
 (artifact-intake), on_status (notifier) and on_wakeup (reconciler) as Cloud Run functions, all by
@@ -17,6 +19,9 @@ default, and makes Pub/Sub push to them with a signed token.
 
   --project=ID      the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --region=REGION   where the functions run (default: us-central1)
+  --database=NAME   the Firestore database, as at bootstrap (default: slipway)
+  --change-database the documents have been moved there from the database of the deployed functions
+  --deploy-only     leave the subscriptions as they are, and name those that are not connected
   --dry-run         print every command and run none; needs neither gcloud nor a login
 
 SLIPWAY_METRICS (cloud-monitoring) and PROMETHEUS_URL with SLIPWAY_REQUESTS_COUNTER,
@@ -29,6 +34,14 @@ TEXT
 }
 
 parse_common "$@"
+PARTS=()
+for argument in ${REST[@]+"${REST[@]}"}; do
+  case "$argument" in
+    --deploy-only) CHECK_ONLY=true ;;
+    --change-database) CHANGE_DATABASE=true ;;
+    *) PARTS+=("$argument") ;;
+  esac
+done
 
 # A source of metrics, if there is one: the intake must know of it, and the reconciler reads it.
 # A selector of series may have commas and bars, so then another character separates the variables.
@@ -51,47 +64,32 @@ fi
 # Concurrency: the reconciler mostly waits for Compute Engine and the intake for Firestore, so one
 # warm instance can serve a few requests at once.
 deploy() { # service, function, concurrency, max instances, [more environment variables, [flags]]
+  same_database "$1"
   run gcloud run deploy "$1" --function="$2" --source=.. --base-image=python313 \
+    --automatic-updates \
     --region="$REGION" --project="$PROJECT" --service-account="$(identity "$1")" \
     --build-service-account="projects/$PROJECT/serviceAccounts/$(identity slipway-deployer)" \
     --no-allow-unauthenticated --ingress=internal --timeout="$TIMEOUT_SECONDS" --concurrency="$3" \
     --max-instances="$4" --cpu=1 --memory=512Mi --cpu-boost \
-    --set-env-vars="${DELIMITER}GOOGLE_CLOUD_PROJECT=$PROJECT${5:-}" --labels=app=slipway --quiet \
-    "${@:6}"
+    --set-env-vars="${DELIMITER}GOOGLE_CLOUD_PROJECT=$PROJECT${COMMA}SLIPWAY_DATABASE=$DATABASE${5:-}" \
+    --labels=app=slipway --quiet "${@:6}"
+  connect "$1"
 }
 
-# The URL's path carries the topic; the token's audience is the service.
-push() { # subscription, topic, service
-  local url="https://$3.example"
-  if [ "$DRY_RUN" = false ]; then
-    url="$(gcloud run services describe "$3" --region="$REGION" --project="$PROJECT" \
-      --format='value(status.url)')"
-  fi
-  run gcloud pubsub subscriptions modify-push-config "$1" --project="$PROJECT" \
-    --push-endpoint="$url/projects/$PROJECT/topics/$2" \
-    --push-auth-service-account="$(identity slipway-invoker)" --push-auth-token-audience="$url"
-}
-
-if [ ${#REST[@]} = 0 ]; then REST=(intake approver alert-intake artifact-intake notifier reconciler); fi
-for part in "${REST[@]}"; do
+if [ ${#PARTS[@]} = 0 ]; then PARTS=(intake approver alert-intake artifact-intake notifier reconciler); fi
+for part in "${PARTS[@]}"; do
   case "$part" in
     intake)
       deploy "$INTAKE" on_release 8 5 "$METRICS$GATES"
-      push "$INTAKE_SUBSCRIPTION" "$RELEASES" "$INTAKE"
       ;;
     approver)
       deploy "$APPROVER" on_approval 8 2
-      push "$APPROVER_SUBSCRIPTION" "$APPROVALS" "$APPROVER"
       ;;
     alert-intake)
       deploy "$ALERT_INTAKE" on_alert 8 2
-      push "$ALERT_SUBSCRIPTION" "$ALERTS" "$ALERT_INTAKE"
       ;;
     artifact-intake)
       deploy "$ARTIFACT_INTAKE" on_artifact 8 2
-      push "$IMAGE_SUBSCRIPTION" "$IMAGES" "$ARTIFACT_INTAKE"
-      push "$BUILD_SUBSCRIPTION" "$BUILDS" "$ARTIFACT_INTAKE"
-      push "$ARTIFACT_SUBSCRIPTION" "$ARTIFACTS" "$ARTIFACT_INTAKE"
       ;;
     notifier)
       secrets=()
@@ -99,14 +97,12 @@ for part in "${REST[@]}"; do
         secrets=(--set-secrets="SLIPWAY_NOTIFICATION_SECRETS=$SLIPWAY_NOTIFICATION_SECRETS:latest")
       fi
       deploy "$NOTIFIER" on_status 8 2 "" ${secrets[@]+"${secrets[@]}"}
-      push "$NOTIFIER_SUBSCRIPTION" "$STATUS" "$NOTIFIER"
       ;;
     reconciler)
       queue="${COMMA}SLIPWAY_QUEUE=projects/$PROJECT/locations/$REGION/queues/$QUEUE"
       waker="${COMMA}SLIPWAY_QUEUE_ACCOUNT=$(identity "$WAKER")"
       deploy "$RECONCILER" on_wakeup 4 10 "$queue$waker$METRICS$GATES" \
         ${SECRET[@]+"${SECRET[@]}"}
-      push "$RECONCILER_SUBSCRIPTION" "$WAKEUPS" "$RECONCILER"
       ;;
     *) fail "unknown argument $part; see --help" ;;
   esac

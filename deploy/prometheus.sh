@@ -38,7 +38,7 @@ for argument in ${REST[@]+"${REST[@]}"}; do
 done
 in_project=(--project="$PROJECT")
 if [ -z "$ZONES" ] && [ "$DRY_RUN" = false ]; then
-  ZONES="$(gcloud compute zones list --filter="region:$REGION" --format='value(name)' \
+  ZONES="$(value gcloud compute zones list --filter="region:$REGION" --format='value(name)' \
     "${in_project[@]}" | sort | paste -sd, -)"
 fi
 ZONES="${ZONES:-$REGION-a,$REGION-b,$REGION-c}"
@@ -58,9 +58,7 @@ while IFS= read -r line; do
   esac
 done <prometheus/prometheus.yml >"$configuration"
 
-exists gcloud iam service-accounts describe "$(identity "$NAME")" "${in_project[@]}" ||
-  run gcloud iam service-accounts create "$NAME" "${in_project[@]}" \
-    --display-name="Slipway Prometheus: finds instances, changes nothing"
+service_account "$NAME" "Slipway Prometheus: finds instances, changes nothing"
 for role in roles/compute.viewer roles/logging.logWriter; do
   run gcloud projects add-iam-policy-binding "$PROJECT" --role="$role" \
     --member="serviceAccount:$(identity "$NAME")" --condition=None --format=none --quiet
@@ -70,7 +68,7 @@ firewall_rule() { # name, flags
   local rule="$1"
   shift
   exists gcloud compute firewall-rules describe "$rule" "${in_project[@]}" ||
-    run gcloud compute firewall-rules create "$rule" "${in_project[@]}" --network="$NETWORK" \
+    create gcloud compute firewall-rules create "$rule" "${in_project[@]}" --network="$NETWORK" \
       --direction=INGRESS "$@"
 }
 
@@ -87,7 +85,7 @@ if exists gcloud compute instances describe "${machine[@]}"; then
   run gcloud compute instances add-metadata "${machine[@]}" "${metadata[@]}"
   run gcloud compute instances reset "${machine[@]}"
 else
-  run gcloud compute instances create "${machine[@]}" --machine-type=e2-small \
+  create gcloud compute instances create "${machine[@]}" --machine-type=e2-small \
     --image-family=cos-stable --image-project=cos-cloud --boot-disk-size=20GB \
     --network="$NETWORK" --subnet="${SUBNET:-$NETWORK}" \
     --service-account="$(identity "$NAME")" --scopes=cloud-platform --labels=app=slipway \

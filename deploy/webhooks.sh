@@ -35,15 +35,14 @@ done
 in_project=(--project="$PROJECT")
 member="serviceAccount:$(identity "$NAME")"
 
-exists gcloud iam service-accounts describe "$(identity "$NAME")" "${in_project[@]}" ||
-  run gcloud iam service-accounts create "$NAME" "${in_project[@]}" \
-    --display-name="Slipway webhooks: verifies and publishes, reads nothing"
+service_account "$NAME" "Slipway webhooks: verifies and publishes, reads nothing"
 run gcloud pubsub topics add-iam-policy-binding "$ARTIFACTS" --member="$member" \
   --role=roles/pubsub.publisher "${in_project[@]}" --format=none --quiet
 run gcloud secrets add-iam-policy-binding "$SECRET" --member="$member" \
   --role=roles/secretmanager.secretAccessor "${in_project[@]}" --format=none --quiet
 
 run gcloud run deploy "$NAME" --function=on_webhook --source=.. --base-image=python313 \
+  --automatic-updates \
   --region="$REGION" "${in_project[@]}" --service-account="$(identity "$NAME")" \
   --build-service-account="projects/$PROJECT/serviceAccounts/$(identity slipway-deployer)" \
   --allow-unauthenticated --ingress=all --timeout=30 --concurrency=8 --max-instances=2 \

@@ -6,6 +6,7 @@ themselves. Nothing is imported before it is needed: the intake never imports th
 and SQLite is imported only in the embedded setup.
 
 Environment: `GOOGLE_CLOUD_PROJECT` · `SLIPWAY_STORE` (`firestore`, or `sqlite:PATH`) ·
+`SLIPWAY_DATABASE` (Firestore's; empty: `slipway`) ·
 `SLIPWAY_BUS` (`pubsub`) · `SLIPWAY_QUEUE` (`projects/P/locations/L/queues/Q`; empty: the tick alone
 wakes models) · `SLIPWAY_QUEUE_ACCOUNT` (as which tasks publish) · `SLIPWAY_COMPUTE_ENDPOINT` and
 `SLIPWAY_TASKS_ENDPOINT` (empty: Google's) · `SLIPWAY_CLOCK` (`real`, or `scaled:SPEED:EPOCH`) ·
@@ -179,6 +180,7 @@ def make_world(environment: Mapping[str, str]) -> World:
         store=lambda: _make_store(
             environment.get("SLIPWAY_STORE", "firestore"),
             project,
+            environment.get("SLIPWAY_DATABASE", ""),
             environment.get("FIRESTORE_EMULATOR_HOST") or None,
         ),
         bus=lambda: _make_bus(project, environment.get("PUBSUB_EMULATOR_HOST") or None),
@@ -215,12 +217,12 @@ def _make_clock(text: str) -> Clock:
     raise ValueError(f"SLIPWAY_CLOCK must be real or scaled:SPEED:EPOCH, got {text!r}")
 
 
-def _make_store(text: str, project: str, emulator: str | None) -> Store:
+def _make_store(text: str, project: str, database: str, emulator: str | None) -> Store:
     kind, _, path = text.partition(":")
     if kind == "firestore":
-        from infra.store.firestore import FirestoreStore
+        from infra.store.firestore import DATABASE, FirestoreStore
 
-        return FirestoreStore(project, emulator=emulator)
+        return FirestoreStore(project, database or DATABASE, emulator=emulator)
     if kind == "sqlite" and path:
         from infra.store.sqlite import SqliteStore
 

@@ -58,6 +58,9 @@ _REFUSED = (
     exceptions.MethodNotImplemented,
 )
 
+DATABASE = "slipway"
+"""The database unless `SLIPWAY_DATABASE` names another one, such as "(default)"."""
+
 
 class FirestoreStore:
     """`emulator` is the `host:port` of Google's emulator. Without it, the client connects to the
@@ -67,7 +70,7 @@ class FirestoreStore:
     def __init__(
         self,
         project: str,
-        database: str = "(default)",
+        database: str = DATABASE,
         *,
         emulator: str | None = None,
         timeout_seconds: float = 10.0,
