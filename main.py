@@ -124,3 +124,8 @@ match wiring.function_target():
         import handlers.wakeup
 
         wiring.world().connect("store", "compute", "scheduler")
+
+if instance := wiring.instance():
+    from handlers import self_test
+
+    self_test.run_in_background(instance, wiring.world, wiring.identity)

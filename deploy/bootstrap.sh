@@ -65,9 +65,10 @@ in_database=(--database="$DATABASE" "${in_project[@]}")
 
 apis() {
   run gcloud services enable "${in_project[@]}" \
-    artifactregistry.googleapis.com cloudbuild.googleapis.com cloudscheduler.googleapis.com \
-    cloudtasks.googleapis.com compute.googleapis.com firestore.googleapis.com iam.googleapis.com \
-    monitoring.googleapis.com pubsub.googleapis.com run.googleapis.com secretmanager.googleapis.com
+    artifactregistry.googleapis.com cloudbuild.googleapis.com cloudresourcemanager.googleapis.com \
+    cloudscheduler.googleapis.com cloudtasks.googleapis.com compute.googleapis.com \
+    firestore.googleapis.com iam.googleapis.com monitoring.googleapis.com pubsub.googleapis.com \
+    run.googleapis.com secretmanager.googleapis.com
 }
 
 # -- service accounts and roles

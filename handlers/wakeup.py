@@ -18,8 +18,9 @@ from handlers.reconcile.drift_scan import scan
 from handlers.reconcile.loop import reconcile
 from handlers.reconcile.route_writer import drain, request_drain
 from infra.bus.envelope import Unreadable, parse_message
+from infra.identity.record import LAST_TICK, TickRecord, tick_to_document
 from infra.store import outbox
-from infra.store.port import Due
+from infra.store.port import Due, Put
 from infra.wiring import World
 from rollout.spec.message import Invalid, decode_json
 from rollout.spec.types import is_model_name
@@ -29,6 +30,7 @@ DUE_TIME = timedelta(seconds=30)
 """How long one tick publishes wake-ups. What is left has waited longest at the next tick."""
 STALE = timedelta(seconds=60)
 """A newer tick has been published."""
+MAX_WHY = 300
 
 log = logging.getLogger("slipway")
 
@@ -66,20 +68,29 @@ def _published(request: dict[str, Any], published_at: datetime) -> datetime:
 def tick(world: World) -> None:
     """Wake the models that are due, publish what is left in the outbox, and scan for drift. Each
     part fails alone and is repeated by the next tick: if the message were redelivered, the parts
-    that succeeded would be repeated with it.
+    that succeeded would be repeated with it. What failed is recorded for people.
     """
-    _attempt("due models", lambda: wake_due(world))
-    _attempt("routes", lambda: request_drain(world))
-    _attempt("outbox", lambda: outbox.publish_unsent(world))
-    _attempt("drift scan", lambda: scan(world))
+    at = world.clock.now()
+    parts: dict[str, Callable[[World], object]] = {
+        "due models": wake_due,
+        "routes": request_drain,
+        "outbox": outbox.publish_unsent,
+        "drift scan": scan,
+    }
+    failed = [why for part, do in parts.items() if (why := _attempt(part, do, world))]
+    record = Put(LAST_TICK, tick_to_document(TickRecord(at, tuple(failed))))
+    _attempt("record", lambda world: world.store.commit(record), world)
 
 
-def _attempt(part: str, do: Callable[[], None]) -> None:
+def _attempt(part: str, do: Callable[[World], object], world: World) -> str | None:
+    """Why it failed; None if it did not."""
     try:
-        do()
+        do(world)
     except Exception as error:
         fields = {"part": part, "why": repr(error)}
         log.exception("a part of the tick failed", extra={"fields": fields})
+        return f"{part}: {error!r}"[:MAX_WHY]
+    return None
 
 
 def wake_due(world: World) -> None:

@@ -17,7 +17,8 @@ wakes models) · `SLIPWAY_QUEUE_ACCOUNT` (as which tasks publish) · `SLIPWAY_CO
 but what gates select themselves; the same for the intake and the reconciler ·
 `SLIPWAY_GATE_SECRET`, by which the reconciler and evaluation jobs sign, and `SLIPWAY_HTTP_GATES`
 (`signed`), by which the intake knows of it · `SLIPWAY_NOTIFICATION_SECRETS`, for the notifier ·
-`SLIPWAY_WEBHOOK_SECRETS`, for `on_webhook`.
+`SLIPWAY_WEBHOOK_SECRETS`, for `on_webhook` · `K_SERVICE`, `K_REVISION` and `FUNCTION_TARGET`, which
+Cloud Run sets.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ from rollout.spec.metrics import PROMETHEUS, MetricsSource
 if TYPE_CHECKING:
     from infra.bus.port import Bus
     from infra.compute.client import Compute
+    from infra.identity.google import GoogleIdentity
+    from infra.identity.needs import Instance
     from infra.metrics.port import Metrics
     from infra.notifications.port import Notifier
     from infra.registry.port import Registry
@@ -200,6 +203,35 @@ def make_world(environment: Mapping[str, str]) -> World:
 def function_target() -> str:
     """The entry point that this instance serves, as set by the functions platform, or empty."""
     return os.environ.get("FUNCTION_TARGET", "")
+
+
+def instance() -> Instance | None:
+    """The instance of a function that this is; None anywhere but on Cloud Run."""
+    return instance_of(dict(os.environ))
+
+
+def instance_of(environment: Mapping[str, str]) -> Instance | None:
+    if not environment.get("K_SERVICE"):
+        return None
+    from infra.identity.needs import Instance
+
+    return Instance(
+        environment["K_SERVICE"],
+        environment.get("K_REVISION", ""),
+        environment.get("FUNCTION_TARGET", ""),
+        environment.get("GOOGLE_CLOUD_PROJECT", ""),
+        environment.get("SLIPWAY_QUEUE", ""),
+        environment.get("SLIPWAY_QUEUE_ACCOUNT", ""),
+        bool(environment.get("SLIPWAY_METRICS")),
+    )
+
+
+@cache
+def identity() -> GoogleIdentity:
+    """This function's own identity."""
+    from infra.identity.google import GoogleIdentity
+
+    return GoogleIdentity(world().project)
 
 
 def webhook_secrets() -> str:

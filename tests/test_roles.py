@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.permissions import PERMISSIONS
 from handlers import release
 from infra.bus.embedded import EmbeddedBus
+from infra.identity.compute import PERMISSIONS
 from infra.registry.emulated import EmulatedRegistry
 from infra.wiring import World
 from tests.scenario import Scenario

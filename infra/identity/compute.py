@@ -1,7 +1,8 @@
 """The IAM permissions that the reconciler's Compute API methods require. A table, no behavior.
 
-`deploy/roles/reconciler.yaml` grants exactly these. `tests/test_roles.py` compares both with the
-methods that Slipway calls. Source: Compute API reference, "IAM permissions" of each method and of
+`deploy/roles/reconciler.yaml` grants exactly these, and the reconciler tests whether it has them
+(`infra/identity/needs.py`). `tests/test_roles.py` compares both with the methods that Slipway
+calls. Source: Compute API reference, "IAM permissions" of each method and of
 the fields that name other resources. A group creates instances on behalf of its caller, so creating
 or changing a group requires the permissions of its instances; acting as their service account is
 granted on that account only.
