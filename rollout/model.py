@@ -541,6 +541,7 @@ class Rollout:
     begun_at: datetime | None = None  # when the last rollout began, or `retry` began it anew
     gates: tuple[GateRecord, ...] = ()  # of the release that is judged, see `rollout/analysis.py`
     failure: LatchedFailure | None = None
+    starting_since: datetime | None = None  # see `rollout/starting.py`
 
 
 # ---- Targets and decisions

@@ -6,6 +6,7 @@ awaits approval
 stalled rollback    1 to 5 min, a sixtieth of the time it has taken
 paused              10 min
 frozen              10 min, or until the window ends
+stable starts       15 s, before a rollout within its group begins
 short of capacity   2 min, before a rollout begins
 after a change      at once, or after a back-off that doubles while the same change is repeated
 not readable        when Compute Engine allows it, spread over the time for which it was not
@@ -82,6 +83,8 @@ def interval(rollout: Rollout, now: datetime) -> timedelta | None:
 
 def _interval(rollout: Rollout, now: datetime) -> timedelta | None:
     match rollout.phase:
+        case Settled() if rollout.starting_since:
+            return LONGEST
         case Settled():
             return WATCH if rollout.watched_since or rollout.kept else None
         case _ if rollout.paused:

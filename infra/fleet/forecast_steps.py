@@ -41,6 +41,7 @@ from rollout.spec.way_back import (
     rounds,
 )
 from rollout.strategies import has_own_group
+from rollout.strategies.base import FIRST_GROUP
 from rollout.targets import plan_of, target_of
 from rollout.transitions import candidate_of
 from rollout.way_back_time import exceeds_limit, seconds_after
@@ -174,7 +175,7 @@ def _planned(
         candidate=sizes.candidate,
         weight=None if weight is None else weight / FULL_WEIGHT * 100,
         surge=surge,
-        lowest=max(0, serving - unavailable) if stable else 0,
+        lowest=_lowest(basis, index, serving - unavailable) if stable else 0,
         peak=_usage(basis, sizes, surge),
         start_seconds=_start(basis, step, sizes, before),
         hold_seconds=max(
@@ -189,6 +190,17 @@ def _planned(
     )
 
 
+def _lowest(basis: Basis, index: int, promised: int) -> int:
+    """What is sick before the first step does not serve in it. A rollout waits for what starts, and
+    each later step for a stable group.
+    """
+    group = basis.observed.group(basis.rollout.serving_group or FIRST_GROUP)
+    if index == 0 and group:
+        able = sum(each.is_healthy or not each.is_settled for each in group.instances)
+        promised = min(promised, able)
+    return max(0, promised)
+
+
 def _way_back(basis: Basis, step: Step) -> int | None:
     stable = basis.rollout.stable
     if stable is None:
@@ -200,7 +212,7 @@ def _way_back(basis: Basis, step: Step) -> int | None:
 
 
 def _present(basis: Basis) -> int:
-    group = basis.observed.group(basis.rollout.serving_group or "blue")
+    group = basis.observed.group(basis.rollout.serving_group or FIRST_GROUP)
     return group.target_size if group and basis.rollout.stable else 0
 
 

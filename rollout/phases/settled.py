@@ -12,6 +12,7 @@ from rollout.intents import is_waited_for
 from rollout.judging import context_of, frozen_for, health_of, with_progress
 from rollout.model import Desired, Evidence, Kept, Observed, Rollout, Stepping
 from rollout.spec.defaults import progress_deadline_seconds
+from rollout.starting import await_starting, without_wait
 from rollout.strategies import has_own_group
 from rollout.targets import plan_of
 from rollout.transitions import PhaseChange
@@ -25,7 +26,7 @@ def judge_settled(
     stable one, and end the keep when its time is over. What has failed the stable one comes first:
     the newer release begins when that has gone back.
     """
-    kept = rollout.kept
+    kept, since, rollout = rollout.kept, rollout.starting_since, without_wait(rollout)
     if rollout.watched_since and (failure := rollout.failure):
         return transitions.take_back(
             rollout, desired, "rolled_back", failure.reason, failure.why, now
@@ -38,7 +39,7 @@ def judge_settled(
     if kept and transitions.has_newer(rollout, desired) and not is_frozen:
         change = _yield_kept(rollout, desired, kept, now)
     else:
-        change = _begin(rollout, desired, observed, evidence, now)
+        change = _begin(rollout, desired, since, observed, evidence, now)
     if not change.transitions and rollout.watched_since:
         watched = _watch(rollout, desired, rollout.watched_since, observed, evidence, now)
         change = replace(
@@ -96,8 +97,14 @@ def _yield_kept(rollout: Rollout, desired: Desired, kept: Kept, now: datetime) -
 
 
 def _begin(
-    rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime
+    rollout: Rollout,
+    desired: Desired,
+    since: datetime | None,
+    observed: Observed,
+    evidence: Evidence,
+    now: datetime,
 ) -> PhaseChange:
+    """`since`: see `await_starting`."""
     change = transitions.begin(rollout, desired, now)
     if exceeded := _exceeds_at_once(change.rollout, observed):
         return transitions.refuse_long_way_back(rollout, desired, exceeded)
@@ -114,6 +121,11 @@ def _begin(
         )
     if evidence.replanned:
         return transitions.refuse_changed_plan(rollout, desired, evidence.replanned)
+    if not (change.rollout.promoted or candidate.is_restored):
+        since, starting = await_starting(change.rollout, since, observed, now)
+        if starting:
+            waiting = replace(rollout, starting_since=since)
+            return PhaseChange(waiting, desired, waiting_for=starting)
     begun = replace(change.rollout, gates=baseline.records_before(evidence))
     change = replace(change, rollout=begun)
     choice = capacity.choose(rollout, candidate, observed, evidence.room)

@@ -35,6 +35,20 @@ def test_a_swap_stays_between_the_floor_and_the_surge() -> None:
     assert max(total for _, total in counts) <= 3 + 3
 
 
+def test_a_swap_waits_for_instances_that_start() -> None:
+    """Compute Engine would replace those first, without surge; and this release is bad."""
+    story = Scenario()
+    story.given_serving("1")
+    story.given_behaviour("2", never_ready=True)
+    story.emulator.affect_instances("stop", most=2)
+    story.when_seconds_pass(50)
+    assert [each["action"] for each in story.emulator.instances()].count("VERIFYING") == 2
+    story.when_released("2", rollout={"steps": [100]})
+    assert "2 instances of release 1 start, and a swap would lose them" in story.state().waiting_for
+    story.when_seconds_pass(60)
+    assert (story.healthy_by_version(), len(story.instances())) == ({"1": 3}, 6)
+
+
 def test_scale_in_is_off_during_a_rollout_and_on_again_afterwards() -> None:
     story = Scenario()
     story.given_serving("1")
