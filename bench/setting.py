@@ -108,16 +108,18 @@ class Setting:
         """The World of a function instance in this process, with the same store."""
         from infra.bus.embedded import EmbeddedBus
         from infra.bus.pubsub import PubsubBus
+        from infra.store.databases import SETTINGS_DATABASE, TwoDatabases
         from infra.store.firestore import FirestoreStore
-        from infra.store.port import Store
         from infra.store.sqlite import SqliteStore
 
-        store: Store
         if self.has_emulators:
-            store = FirestoreStore(PROJECT, emulator=self.environment["FIRESTORE_EMULATOR_HOST"])
+            documents = FirestoreStore(
+                PROJECT, emulator=self.environment["FIRESTORE_EMULATOR_HOST"]
+            )
+            both = TwoDatabases(documents, documents.beside(SETTINGS_DATABASE))
             return World(
                 clock,
-                lambda: store,
+                lambda: both,
                 lambda: PubsubBus(PROJECT, emulator=self.environment["PUBSUB_EMULATOR_HOST"]),
                 compute,
                 registry=EmulatedRegistry,

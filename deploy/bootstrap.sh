@@ -119,7 +119,14 @@ reconciler_role() {
 roles() {
   local database="projects/$PROJECT/databases/$DATABASE"
   local this_database="expression=resource.name==\"$database\",title=slipway-documents"
+  local settings="projects/$PROJECT/databases/$SETTINGS_DATABASE"
+  settings="expression=resource.name==\"$settings\",title=slipway-settings"
   local who
+
+  # What decides what a function may do is not the function's to write (ADR 0046).
+  for who in "$INTAKE" "$APPROVER" "$ALERT_INTAKE" "$ARTIFACT_INTAKE" "$NOTIFIER" "$RECONCILER"; do
+    project_role "$who" roles/datastore.viewer "$settings"
+  done
 
   # Only the reconciler uses Compute Engine. The notifier publishes nothing, and the artifact intake
   # writes no document.
@@ -291,12 +298,9 @@ queue() {
 # -- Firestore, network, services
 
 documents() {
-  if exists gcloud firestore databases describe "${in_database[@]}"; then
-    suitable_database
-  else
-    create gcloud firestore databases create "${in_database[@]}" --location="$FIRESTORE_LOCATION" \
-      --type=firestore-native --delete-protection --enable-pitr
-  fi
+  database "$DATABASE"
+  # The policy and the other settings. Who may write them is up to you: no identity made here may.
+  database "$SETTINGS_DATABASE"
   # Slipway queries models by name and by requeue_at; Firestore indexes both by default. Large
   # fields that no query uses are exempt, because each indexed field makes writes slower.
   local exempt="" expiring="" field collection
@@ -320,19 +324,24 @@ documents() {
 }
 
 # Neither the mode nor the place of a database can be changed.
-suitable_database() {
-  local mode location recovery
+database() { # name
+  local database=(--database="$1" "${in_project[@]}") mode location recovery
+  if ! exists gcloud firestore databases describe "${database[@]}"; then
+    create gcloud firestore databases create "${database[@]}" --location="$FIRESTORE_LOCATION" \
+      --type=firestore-native --delete-protection --enable-pitr
+    return
+  fi
   IFS=$'\t' read -r mode location recovery < <(value gcloud firestore databases describe \
-    "${in_database[@]}" --format='value(type,locationId,pointInTimeRecoveryEnablement)') ||
-    fail "the database $DATABASE could not be read"
+    "${database[@]}" --format='value(type,locationId,pointInTimeRecoveryEnablement)') ||
+    fail "the database $1 could not be read"
   [ "$mode" = FIRESTORE_NATIVE ] ||
-    fail "the database $DATABASE is in Datastore mode ($mode), in which Slipway cannot store" \
+    fail "the database $1 is in Datastore mode ($mode), in which Slipway cannot store" \
       "documents: name another one with --database"
   [ "$location" = "$FIRESTORE_LOCATION" ] ||
-    fail "the database $DATABASE is in $location, not in $FIRESTORE_LOCATION:" \
+    fail "the database $1 is in $location, not in $FIRESTORE_LOCATION:" \
       "pass --firestore-location=$location, or name another one with --database"
   [ "$recovery" = POINT_IN_TIME_RECOVERY_ENABLED ] ||
-    run gcloud firestore databases update "${in_database[@]}" --enable-pitr
+    run gcloud firestore databases update "${database[@]}" --enable-pitr
 }
 
 # The repository of the functions' images. Deployments run in parallel, and each would create it.

@@ -25,6 +25,9 @@ NOTIFIER_SUBSCRIPTION=model-rollout-status-notifier
 RECONCILER_SUBSCRIPTION=model-wakeups-reconciler
 DEAD_SUBSCRIPTION=model-releases-dead-kept
 
+# The Firestore database of the settings, which no function may write.
+SETTINGS_DATABASE=slipway-settings
+
 # The Cloud Tasks queue of scheduled wake-ups, and the account as which its tasks publish them.
 QUEUE=slipway-wakeups
 WAKER=slipway-waker

@@ -180,12 +180,7 @@ def make_world(environment: Mapping[str, str]) -> World:
     project = environment.get("GOOGLE_CLOUD_PROJECT", "")
     return World(
         clock=clock,
-        store=lambda: _make_store(
-            environment.get("SLIPWAY_STORE", "firestore"),
-            project,
-            environment.get("SLIPWAY_DATABASE", ""),
-            environment.get("FIRESTORE_EMULATOR_HOST") or None,
-        ),
+        store=lambda: _make_store(project, environment),
         bus=lambda: _make_bus(project, environment.get("PUBSUB_EMULATOR_HOST") or None),
         compute=lambda: _make_compute(
             project, clock, environment.get("SLIPWAY_COMPUTE_ENDPOINT") or None
@@ -198,6 +193,11 @@ def make_world(environment: Mapping[str, str]) -> World:
         metrics_source=_metrics_source(environment),
         notifier=lambda: _make_notifier(environment.get("SLIPWAY_NOTIFICATION_SECRETS", "")),
     )
+
+
+def make_settings(environment: Mapping[str, str]) -> Store:
+    """The database of the settings, for what people do. No function calls this."""
+    return _make_databases(environment.get("GOOGLE_CLOUD_PROJECT", ""), environment)[1]
 
 
 def function_target() -> str:
@@ -249,16 +249,29 @@ def _make_clock(text: str) -> Clock:
     raise ValueError(f"SLIPWAY_CLOCK must be real or scaled:SPEED:EPOCH, got {text!r}")
 
 
-def _make_store(text: str, project: str, database: str, emulator: str | None) -> Store:
+def _make_store(project: str, environment: Mapping[str, str]) -> Store:
+    from infra.store.databases import TwoDatabases
+
+    return TwoDatabases(*_make_databases(project, environment))
+
+
+def _make_databases(project: str, environment: Mapping[str, str]) -> tuple[Store, Store]:
+    """The documents and the settings. SQLite has no identities, so there they share a file."""
+    text = environment.get("SLIPWAY_STORE", "firestore")
     kind, _, path = text.partition(":")
     if kind == "firestore":
+        from infra.store.databases import SETTINGS_DATABASE
         from infra.store.firestore import DATABASE, FirestoreStore
 
-        return FirestoreStore(project, database or DATABASE, emulator=emulator)
+        database = environment.get("SLIPWAY_DATABASE") or DATABASE
+        emulator = environment.get("FIRESTORE_EMULATOR_HOST") or None
+        documents = FirestoreStore(project, database, emulator=emulator)
+        return documents, documents.beside(SETTINGS_DATABASE)
     if kind == "sqlite" and path:
         from infra.store.sqlite import SqliteStore
 
-        return SqliteStore(path)
+        store = SqliteStore(path)
+        return store, store
     raise ValueError(f"SLIPWAY_STORE must be firestore or sqlite:PATH, got {text!r}")
 
 

@@ -248,7 +248,7 @@ class Stack:
         )
         self.bus = PubsubBus(PROJECT, emulator=self.pubsub)
         self.store = FirestoreStore(PROJECT, emulator=addresses["firestore"])
-        self.store.get("settings/policy")  # the emulator's first response is slow
+        self.store.get("models/tiny")  # the emulator's first response is slow
 
     # ---- Embedded
 
@@ -258,6 +258,7 @@ class Stack:
         from infra.compute.client import Compute
         from infra.logs import JsonLines
         from infra.schedule.timer import Timer
+        from infra.store.databases import TwoDatabases
         from infra.store.sqlite import SqliteStore
 
         self._on_part("store and bus", "starting", False)
@@ -275,7 +276,7 @@ class Stack:
         timer = Timer(bus)
         world = World(
             clock,
-            lambda: store,
+            lambda: TwoDatabases(store, store),
             lambda: bus,
             lambda: client,
             registry=EmulatedRegistry,

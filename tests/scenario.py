@@ -38,6 +38,7 @@ from infra.notifications.port import Notifier
 from infra.registry.emulated import EmulatedRegistry
 from infra.schedule.timer import Timer
 from infra.store import outbox, repository
+from infra.store.databases import TwoDatabases
 from infra.store.documents import from_document
 from infra.store.port import Put, Store, Write
 from infra.store.sqlite import SqliteStore
@@ -197,6 +198,7 @@ class Scenario:
         self.emulator = Emulator(PROJECT, self._cloud_clock, operation_seconds=1)
         self.emulator.set_behaviours([DEFAULT_BEHAVIOUR])
         self.store = SqliteStore(":memory:")
+        self.settings = SqliteStore(":memory:")  # what people write
         self.bus = EmbeddedBus(self.clock)
         self.registry = EmulatedRegistry()
         self.tokens = itertools.count(1)
@@ -252,7 +254,7 @@ class Scenario:
         compute._calls = DirectCalls(PROJECT, self.clock, ENDPOINT, None, adapter)
         return World(
             self.clock,
-            lambda: store or self.store,
+            lambda: TwoDatabases(store or self.store, self.settings),
             lambda: bus or self.bus,
             lambda: compute,
             lambda: f"worker-{next(self.tokens)}",
@@ -287,7 +289,7 @@ class Scenario:
         self.emulator.stock_outs.clear()
 
     def given_policy(self, **policy: Any) -> None:
-        self.store.commit(Put("settings/policy", policy))
+        self.settings.commit(Put("settings/policy", policy))
 
     def given_fault(self, kind: str, **fault: Any) -> None:
         self.emulator.faults.add(kind, fault.pop("method", "*"), **fault)
@@ -317,7 +319,7 @@ class Scenario:
             )
         self._notifier = lambda: notifier
         self.world = self.new_worker()
-        self.store.commit(Put("settings/notifications", settings))
+        self.settings.commit(Put("settings/notifications", settings))
 
     def given_load(self, group: str, **load: float) -> None:
         self.emulator.load[group] = dict(load)

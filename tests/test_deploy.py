@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from handlers import artifact
+from infra.store import databases
 from tests.tools import require_program
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +25,7 @@ DEPLOY = ROOT / "deploy"
 WEBHOOKS = DEPLOY / "webhooks.sh"
 VIEWER = "group:on-call@example.com"
 PROJECT = "slipway-project"
+WRITER = {"roles/datastore.user", "roles/datastore.viewer"}  # of documents; of settings
 
 Command = list[str]
 
@@ -97,7 +99,7 @@ def granted(identity: str) -> set[tuple[str, str]]:
 
 
 def test_the_intake_may_use_only_documents_topics_and_images() -> None:
-    on_project = {"roles/datastore.user", "roles/artifactregistry.reader"}
+    on_project = {*WRITER, "roles/artifactregistry.reader"}
     assert {
         role for role, resource in granted("slipway-intake") if resource == PROJECT
     } == on_project
@@ -419,8 +421,33 @@ def test_nobody_may_approve_until_somebody_is_named() -> None:
     assert "model-approvals" not in {command[4] for command in bindings}
     on_topics = {role for role, resource in granted("slipway-approver") if resource != PROJECT}
     assert on_topics == {"roles/pubsub.publisher"}
-    assert {role for role, resource in granted("slipway-approver") if resource == PROJECT} == {
-        "roles/datastore.user"
+    assert {role for role, resource in granted("slipway-approver") if resource == PROJECT} == WRITER
+
+
+def test_every_function_reads_settings_and_nobody_whom_the_script_names_writes_them() -> None:
+    """By an IAM condition on the database's name; a role without one would be on both."""
+    commands = dry_run("bootstrap.sh")
+    created = starting_with("firestore databases create", commands)
+    documents, settings = (flag(each, "database") for each in created)
+    assert settings == databases.SETTINGS_DATABASE
+    may: dict[str, dict[str, str]] = {documents: {}, settings: {}}
+    for command in starting_with("projects add-iam-policy-binding", commands):
+        role = flag(command, "role")
+        if "datastore" in role or role in ("roles/owner", "roles/editor"):
+            name = (
+                r'expression=resource.name=="projects/slipway-project/databases/([^"]+)",title=.+'
+            )
+            condition = re.fullmatch(name, flag(command, "condition"))
+            assert condition, command
+            may[condition[1]][flag(command, "member")] = role
+    functions = {
+        f"serviceAccount:{flag(each, 'service-account')}"
+        for each in starting_with("run deploy", commands)
+    }
+    reader = f"serviceAccount:{email('slipway-artifact-intake')}"
+    assert may[settings] == dict.fromkeys(functions, "roles/datastore.viewer")
+    assert may[documents] == dict.fromkeys(functions, "roles/datastore.user") | {
+        reader: "roles/datastore.viewer"
     }
 
 
@@ -429,9 +456,8 @@ def test_only_cloud_monitoring_may_publish_alerts() -> None:
     who = [flag(command, "member") for command in bindings if command[4] == "model-alerts"]
     agent = "service-0@gcp-sa-monitoring-notification.iam.gserviceaccount.com"
     assert who == [f"serviceAccount:{agent}"]
-    assert {role for role, resource in granted("slipway-alert-intake") if resource == PROJECT} == {
-        "roles/datastore.user"
-    }
+    on_project = {role for role, resource in granted("slipway-alert-intake") if resource == PROJECT}
+    assert on_project == WRITER
 
 
 def test_only_the_reconciler_reads_the_secret_of_gates() -> None:
@@ -462,7 +488,7 @@ def test_only_the_notifier_reads_the_secrets_of_notifications_and_it_publishes_n
         if any(each.startswith("--set-secrets=") for each in command)
     }
     assert secrets == {"on_status": "SLIPWAY_NOTIFICATION_SECRETS=notify:latest"}
-    assert granted("slipway-notifier") == {("roles/datastore.user", PROJECT)}
+    assert granted("slipway-notifier") == {(role, PROJECT) for role in WRITER}
 
 
 def test_the_artifact_intake_may_only_read_documents_and_publish_releases() -> None:

@@ -89,7 +89,7 @@ def story() -> Scenario:
     scenario.when_phase_reached("step_1")
     scenario.when_seconds_pass(240)
     scenario.when_published({"model": "tiny", "version": "5", "scaling": {"min": "lots", "m": 1}})
-    scenario.store.commit(Put("settings/policy", {"max_instances": 5, "freezes": [FREEZE]}))
+    scenario.settings.commit(Put("settings/policy", {"max_instances": 5, "freezes": [FREEZE]}))
     return scenario
 
 
@@ -182,7 +182,7 @@ def test_the_policy_has_its_limits_and_windows(app: App) -> None:
 
 def test_a_policy_that_cannot_be_read_says_why() -> None:
     scenario = Scenario()
-    scenario.store.commit(Put("settings/policy", {"max_instance": 5}))
+    scenario.settings.commit(Put("settings/policy", {"max_instance": 5}))
     words = get(app_of(scenario), "/policy").words
     assert "every release is refused: settings/policy has unknown fields max_instance" in words
 

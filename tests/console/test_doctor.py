@@ -51,11 +51,11 @@ def wrong_policy(scenario: Scenario) -> None:
 
 def wrong_destination(scenario: Scenario) -> None:
     team = {"type": "slack", "secret": "team", "evnts": ["paused"]}
-    scenario.store.commit(Put("settings/notifications", {"destinations": {"team": team}}))
+    scenario.settings.commit(Put("settings/notifications", {"destinations": {"team": team}}))
 
 
 def wrong_route(scenario: Scenario) -> None:
-    scenario.store.commit(Put("settings/sources", {"routes": {"tiny": {"mach": "*"}}}))
+    scenario.settings.commit(Put("settings/sources", {"routes": {"tiny": {"mach": "*"}}}))
 
 
 def another_schema(scenario: Scenario) -> None:

@@ -33,7 +33,7 @@ ROUTE = {"source": "artifact_registry", "match": IMAGE, "model": "tiny", "spec":
 
 def given_routes(**routes: Any) -> Scenario:
     story = Scenario()
-    story.store.commit(Put("settings/sources", {"routes": routes}))
+    story.settings.commit(Put("settings/sources", {"routes": routes}))
     return story
 
 
@@ -161,7 +161,7 @@ def test_a_document_with_a_problem_has_messages_delivered_again_until_it_is_repa
     publish(story, "gcr", PUSHED)
     story.when_minutes_pass(1)
     assert story.store.list("models", 9, None) == ()
-    story.store.commit(Put("settings/sources", {"routes": {"tiny": ROUTE}}))
+    story.settings.commit(Put("settings/sources", {"routes": {"tiny": ROUTE}}))
     story.when_minutes_pass(15)
     assert story.serving_version() == "1.1"
 

@@ -65,10 +65,10 @@ def test_a_rollout_whose_record_is_gone_gives_back_what_it_borrowed() -> None:
 
 def test_what_no_pass_can_renew_is_given_back_and_lent_again_when_one_can() -> None:
     story = half_way()
-    story.store.commit(Put(POLICY, {"max_instances": "many"}))
+    story.settings.commit(Put(POLICY, {"max_instances": "many"}))
     story.when_minutes_pass(62)
     assert bounds(story) == OWN
-    story.store.commit(Delete(POLICY))
+    story.settings.commit(Delete(POLICY))
     story.when_minutes_pass(2)
     assert bounds(story) == {"blue": ("ONLY_SCALE_OUT", 3, 6), "green": ("ONLY_SCALE_OUT", 2, 6)}
     story.when_settled()

@@ -28,7 +28,7 @@ def test_a_release_that_costs_too_much_is_refused_with_the_estimate() -> None:
 def test_the_projects_own_prices_are_used() -> None:
     story = Scenario()
     story.given_policy(max_cost_per_hour=2)
-    story.store.commit(
+    story.settings.commit(
         Put("settings/prices", {"machine_types": {"g2-standard-12": 0.1}, "currency": "EUR"})
     )
     story.given_serving("1", machine=GPUS, placement=GPU_ZONES)

@@ -250,7 +250,7 @@ def test_a_machine_without_a_price_is_not_free_where_a_factor_is_zero(
 ) -> None:
     story = Scenario()
     story.given_policy(max_cost_per_hour=1000)
-    story.store.commit(Put("settings/prices", factors))
+    story.settings.commit(Put("settings/prices", factors))
     story.when_released("1", machine={"type": "z9-standard-4", "spot": True})
     assert (
         "settings/prices has no price for machine type z9-standard-4"

@@ -245,7 +245,7 @@ def test_rule_10_caps_hold_again_when_the_policy_changes_during_a_rollout() -> N
 
 def test_a_misspelt_cap_is_an_error_and_is_not_ignored() -> None:
     story = Scenario()
-    story.store.commit(Put("settings/policy", {"max_instance": 5}))
+    story.settings.commit(Put("settings/policy", {"max_instance": 5}))
     story.when_released("1")
     story.when_minutes_pass(2)
     assert story.resources() == set()

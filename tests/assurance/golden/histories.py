@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from infra.store.databases import SETTINGS
 from infra.store.port import Put
 from tests.scenario import Scenario
 
@@ -104,6 +105,7 @@ def capture(scenario: Scenario) -> dict[str, Any]:
         for path in ("models", "models/tiny/releases", "outbox", "settings")
         for document in scenario.store.list(path, 1000)
     ]
+    documents += scenario.settings.list("settings", 1000)
     return {
         "schema": scenario.store.list("models", 1)[0].data["schema"],
         "at": _to_json(scenario.clock.now()),
@@ -153,7 +155,9 @@ def restore(history: dict[str, Any]) -> Scenario:
     scenario.clock.sleep(BOOTING.total_seconds() if updates else 0)
     scenario.emulator.advance()
     shift = scenario.clock.now() - datetime.fromisoformat(history["at"][TIME])
-    scenario.store.commit(*(Put(path, data) for path, data in _documents(history, shift)))
+    for path, data in _documents(history, shift):
+        store = scenario.settings if path in SETTINGS else scenario.store
+        store.commit(Put(path, data))
     return scenario
 
 

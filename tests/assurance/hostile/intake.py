@@ -30,6 +30,7 @@ from infra.bus.embedded import EmbeddedBus
 from infra.bus.envelope import PUBLISHED
 from infra.compute.client import Compute
 from infra.registry.emulated import EmulatedRegistry
+from infra.store.databases import TwoDatabases
 from infra.store.port import Create, Delete, Write
 from infra.store.sqlite import SqliteStore
 from infra.wiring import World
@@ -124,6 +125,7 @@ class Outcome:
 class Intake:
     def __init__(self) -> None:
         self.store = RecordingStore()
+        self.settings = SqliteStore(":memory:")
         clock = FixedClock()
         self.bus = EmbeddedBus(clock)
         self.woken: list[str] = []
@@ -138,7 +140,7 @@ class Intake:
             )
         self.world = World(
             clock,
-            lambda: self.store,
+            lambda: TwoDatabases(self.store, self.settings),
             lambda: self.bus,
             _no_compute,
             project="demo",

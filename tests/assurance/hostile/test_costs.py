@@ -154,7 +154,7 @@ def test_repeated_forced_releases_cost_nothing_more() -> None:
 
 def _intake_with_policy() -> Intake:
     intake = Intake()
-    intake.store.commit(Put("settings/policy", FULL_POLICY))
+    intake.settings.commit(Put("settings/policy", FULL_POLICY))
     return intake
 
 
