@@ -3,7 +3,7 @@
 Made by `infra/wiring.py`. Firestore has one IAM role for a whole database, so the documents that
 decide what a function may do are in a database of their own, which no function may write (ADR
 0046). Invariant: nothing that came through this store has changed a setting, and a setting that
-lies among the documents, where functions may write, is never obeyed.
+lies among the documents, where functions may write, has no effect.
 """
 
 from __future__ import annotations

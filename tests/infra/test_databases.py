@@ -36,7 +36,7 @@ def test_each_document_comes_from_its_database() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(SETTINGS))
-def test_a_setting_among_the_documents_is_never_obeyed(path: str) -> None:
+def test_a_setting_among_the_documents_has_no_effect(path: str) -> None:
     """Alone, it stops its reader: an older Slipway left it, and nothing else would limit anyone."""
     documents, settings, both = stores()
     documents.commit(Put(path, {"written": "by a function"}))
