@@ -124,7 +124,7 @@ roles() {
   local who
 
   # What decides what a function may do is not the function's to write (ADR 0046).
-  for who in "$INTAKE" "$APPROVER" "$ALERT_INTAKE" "$ARTIFACT_INTAKE" "$NOTIFIER" "$RECONCILER"; do
+  for who in "${SERVICES[@]}"; do
     project_role "$who" roles/datastore.viewer "$settings"
   done
 
