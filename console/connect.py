@@ -27,7 +27,7 @@ from infra.clock import Clock
 from infra.errors import Unavailable
 from infra.store.documents import UnknownSchema
 from infra.store.port import Store, StoreError
-from infra.wiring import World, make_world
+from infra.wiring import World, make_settings, make_world
 
 if TYPE_CHECKING:
     from console.topics import Topics
@@ -50,6 +50,7 @@ class Connection:
     place: str
     publisher: Bus | None = None
     find_topics: Callable[[], Topics] | None = None
+    find_settings: Callable[[], Store] | None = None
     sleep: Callable[[float], None] = time.sleep
     timer: Callable[[], float] = time.monotonic
     is_local: bool = False
@@ -65,6 +66,13 @@ class Connection:
     @cached_property
     def bus(self) -> Bus:
         return self.publisher or self.world.bus
+
+    @cached_property
+    def settings(self) -> Store:
+        """Where people write settings: the store of the World only reads them."""
+        if self.find_settings is None:
+            raise Failure(f"{self.place} has no database of settings")
+        return self.find_settings()
 
     @cached_property
     def topics(self) -> Topics | None:
@@ -115,10 +123,16 @@ def connect(project: str | None, environment: Mapping[str, str]) -> Connection:
         )
     if not PROJECT.fullmatch(named):
         raise Failure(f"--project: must be a project id such as my-project-1, got {named!r}")
-    world = make_world({**environment, "GOOGLE_CLOUD_PROJECT": named})
+    environment = {**environment, "GOOGLE_CLOUD_PROJECT": named}
+    world = make_world(environment)
     is_emulated = bool(environment.get("FIRESTORE_EMULATOR_HOST"))
     place = f"the emulated project {named}" if is_emulated else f"project {named}"
-    return Connection(world, named, place, find_topics=_topics(named, environment))
+    topics, settings = _topics(named, environment), _settings(environment)
+    return Connection(world, named, place, find_topics=topics, find_settings=settings)
+
+
+def _settings(environment: Mapping[str, str]) -> Callable[[], Store]:
+    return lambda: make_settings(environment)
 
 
 def _topics(project: str, environment: Mapping[str, str]) -> Callable[[], Topics]:
@@ -141,10 +155,14 @@ def _local_stack(environment: Mapping[str, str]) -> Connection | None:
         return None
     project = stack.environment["GOOGLE_CLOUD_PROJECT"]
     world, place = make_world(stack.environment), f"the local stack, process {stack.pid}"
+    settings = _settings(stack.environment)
     if "PUBSUB_EMULATOR_HOST" in stack.environment:
-        topics = _topics(project, stack.environment)
-        return Connection(world, project, place, find_topics=topics, is_local=True)
-    return Connection(world, project, place, RestBus(project, stack.pubsub), is_local=True)
+        topics, bus = _topics(project, stack.environment), None
+    else:
+        topics, bus = None, RestBus(project, stack.pubsub)
+    return Connection(
+        world, project, place, bus, find_topics=topics, find_settings=settings, is_local=True
+    )
 
 
 def gcloud_project(environment: Mapping[str, str]) -> str:

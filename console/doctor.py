@@ -18,13 +18,14 @@ from console.follow import documents, state_of
 from console.options import Format, Output, Project, program_of
 from console.output import print_json, print_table
 from console.text import span
-from infra.settings import POLICY, load_project_policy
+from infra.settings import POLICY, load_project_policy, load_stop
 from infra.store import outbox
 from infra.store.documents import UnknownSchema
 from infra.store.port import Document, Due
 from rollout.notifications.settings import DOCUMENT as NOTIFICATIONS
 from rollout.notifications.settings import Notifications, load_notifications
 from rollout.policy.policy import Policy
+from rollout.policy.stop import Stop
 from rollout.sources.settings import DOCUMENT as SOURCES
 from rollout.sources.settings import Route, load_routes
 from rollout.state import ModelState
@@ -85,6 +86,7 @@ def find(connection: Connection) -> Iterator[Finding]:
     yield of_holds(states)
     stored = store.get_many([POLICY])
     yield of_policy(POLICY in stored, lambda: load_project_policy(store, stored))
+    yield of_stop(load_stop(stored))
     document = store.get(NOTIFICATIONS)
     yield of_notifications(load_notifications(document.data if document else None))
     found = store.get(SOURCES)
@@ -137,6 +139,13 @@ def of_policy(is_stored: bool, load: Callable[[], Policy]) -> Finding:
         todo = "Until it is repaired, every release is refused"
         return Finding("policy", "wrong", str(error), todo)
     return Finding("policy", "right", "settings/policy is valid")
+
+
+def of_stop(stop: Stop | None) -> Finding:
+    """Wrong, since nobody should forget it."""
+    if stop is None:
+        return Finding("stop", "right", "Slipway is not stopped")
+    return Finding("stop", "wrong", f"Slipway is {stop.why}", "slipway start ends it")
 
 
 def of_notifications(settings: Notifications) -> Finding:

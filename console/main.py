@@ -22,6 +22,7 @@ from console.options import Program
 from console.output import print_line
 from console.plan import plan
 from console.rehearse import rehearse
+from console.stop import start, stop
 
 ERROR, INTERRUPTED = 1, 130
 TRACEBACK = "SLIPWAY_TRACEBACK"  # set to anything, shows where an unexpected error was raised
@@ -70,6 +71,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "rollback": send.rollback,
     "retry": send.retry,
     "retire": send.retire,
+    "stop": stop,
+    "start": start,
 }
 for name, command in COMMANDS.items():
     app.command(name)(command)

@@ -34,9 +34,11 @@ application default credentials (`gcloud auth application-default login`):
 | approve, reject | the same, but on `model-approvals` |
 | `plan` | `roles/datastore.viewer`, `roles/compute.viewer`, and to read a tag's image |
 | `rehearse` | what `plan` needs, and the emulator: `pipx install '.[rehearse]'` in a clone |
+| `stop`, `start` | `roles/datastore.user` on the database `slipway-settings` |
 | check, `doctor` | `roles/datastore.viewer`, and `roles/pubsub.viewer` for the topics |
 
-It reads documents and publishes messages; it calls no function, and `plan` and `rehearse` alone
+It reads documents and publishes messages, and `stop` and `start` write one field of the policy; it
+calls no function, and `plan` and `rehearse` alone
 read Compute Engine. What became of a message is read from the model's log and from the quarantine,
 so that nothing else has to be allowed
 ([ADR 0036](adr/0036-a-publisher-reads-its-answer-from-documents.md)). All models are listed for

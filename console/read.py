@@ -36,6 +36,7 @@ from console.output import (
 from console.planned import read_prediction
 from console.text import clock, count_text, moment, plain, since, span
 from console.views import EntryView, ModelView, QuarantineView, StatusView
+from infra.settings import read_stop
 from infra.store import repository
 from infra.store.documents import UnknownSchema
 from rollout.state import ModelState
@@ -99,6 +100,8 @@ def _watch(program: Program, connection: Connection, show: Callable[[], None]) -
 def _show_status(
     program: Program, connection: Connection, model: str | None, output: Format
 ) -> None:
+    if output is Format.table and (stop := read_stop(connection.store)):
+        print_line(program.out, f"Slipway is {stop.why}; slipway start ends it", "red")
     if model is None:
         _show_all(program, connection, output)
         return

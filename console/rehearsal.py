@@ -54,6 +54,7 @@ READY_SECONDS = 10
 SAMPLE_SECONDS = 5
 LEFT_OUT = (
     "freezes",
+    "stop",
     "max_project_instances",
     "max_project_accelerators",
     "max_project_cost_per_hour",

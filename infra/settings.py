@@ -15,6 +15,7 @@ from infra.signatures import is_signed
 from infra.store.port import Document, Store
 from rollout.policy.policy import Policy, load_policy
 from rollout.policy.prices import Prices, load_prices
+from rollout.policy.stop import Stop, stop_of
 
 POLICY = "settings/policy"
 PRICES = "settings/prices"
@@ -34,6 +35,16 @@ def load_project_policy(store: Store, documents: Mapping[str, Document]) -> Poli
 def load_project_prices(store: Store) -> Prices:
     overrides = store.get(PRICES)
     return load_prices(default_prices(), overrides.data if overrides else None)
+
+
+def load_stop(documents: Mapping[str, Document]) -> Stop | None:
+    """The switch `stop` of the policy among documents already read, also of one that is invalid."""
+    document = documents.get(POLICY)
+    return stop_of(document.data if document else None)
+
+
+def read_stop(store: Store) -> Stop | None:
+    return load_stop(store.get_many([POLICY]))
 
 
 @cache

@@ -102,7 +102,9 @@ class App:
         body = b""
         for limits in LIMITS:
             found = self._find(path, {name: values[0] for name, values in query.items()}, limits)
-            body = self._render(found.template, found.title, limits, page=found.page)
+            body = self._render(
+                found.template, found.title, limits, found.page, self._sources.stopped
+            )
             if len(body) <= MAX_BYTES:
                 break
         return body
@@ -129,15 +131,18 @@ class App:
         raise Refusal("404 Not Found", "There is no such page, or it is of something that is gone.")
 
     def _error(self, status: str, why: str) -> bytes:
-        return self._render("error.html", status, LIMITS[0], page=why)
+        return self._render("error.html", status, LIMITS[0], why)
 
-    def _render(self, template: str, title: str, limits: Limits, page: Any) -> bytes:
+    def _render(
+        self, template: str, title: str, limits: Limits, page: Any, stopped: str = ""
+    ) -> bytes:
         connection = self._sources.connection
         return render(
             template,
             limits,
             title=title,
             page=page,
+            stopped=stopped,
             place=connection.place,
             now=connection.clock.now(),
         )

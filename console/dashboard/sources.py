@@ -16,7 +16,7 @@ from console.connect import Connection
 from console.dashboard import pages
 from console.follow import documents, last_entries, place_after, state_of
 from console.views import OverviewView, QuarantineView, ReleaseView
-from infra.settings import POLICY, load_project_policy
+from infra.settings import POLICY, load_project_policy, read_stop
 from infra.store import repository
 from infra.store.documents import UnknownSchema, release_from_record
 from infra.store.port import Document, Store
@@ -91,6 +91,7 @@ class Sources:
         times = (connection.timer, fresh_seconds, stale_seconds)
         self._models = Snapshot(self._read_models, *times)
         self._quarantine = Snapshot(self._read_quarantine, *times)
+        self._stop = Snapshot(lambda: read_stop(self._store), *times)
 
     @property
     def _store(self) -> Store:
@@ -101,6 +102,12 @@ class Sources:
     def project(self) -> str:
         """What commands must name."""
         return "" if self.connection.is_local else self.connection.project
+
+    @property
+    def stopped(self) -> str:
+        """Since when, by whom and why Slipway is stopped; empty if it is not."""
+        stop = self._stop.get()
+        return stop.why if stop else ""
 
     # ---- Models
 

@@ -22,7 +22,7 @@ from infra.fleet.plan import plan
 from infra.fleet.resources import url_map
 from infra.fleet.resources.instance_group import templates_of
 from infra.fleet.whole_plan import whole_plan
-from rollout import restored
+from rollout import restored, stopped
 from rollout.advance import advance
 from rollout.counts import Counts, count, releases_of
 from rollout.course import follow, with_way_back
@@ -132,6 +132,8 @@ def decide(
         target = target_of(state.rollout, state.desired, observed)
         settlement = restored.hold(state, newest, observed, target, now)
         return PassDecision(settlement.state, Plan(), settlement.decision), plans
+    stop = policy.stop
+    state = state if stop else stopped.start(state, now)
     present = clamp(policy, target_of(state.rollout, state.desired, observed))
     pending, plans = plans.get(present, snapshot, is_light=is_light)
     is_right = is_routed(present, snapshot)
@@ -151,14 +153,20 @@ def decide(
         before=before,
         replanned="" if is_light else _replanned(state, snapshot, policy),
     )
-    decision = advance(state.rollout, state.desired, observed, evidence, now)
-    decision = replace(decision, transitions=(*adopted, *decision.transitions))
+    rollout = stopped.as_paused(state, stop, now) if stop else state.rollout
+    evidence = stopped.evidence_while(state, stop, evidence, now) if stop else evidence
+    decision = advance(rollout, state.desired, observed, evidence, now)
     clamped = clamp(policy, decision.target)
     next_plan, plans = plans.get(clamped, snapshot, is_light=is_light)
+    digest = digest_of(clamped)
+    if stop and not stopped.goes_on(state, decision):
+        has_changes = not next_plan.is_empty
+        decision = stopped.hold(state, decision, stop, now, has_changes=has_changes)
+        next_plan, digest = Plan(), ""
+    decision = replace(decision, transitions=(*adopted, *decision.transitions))
     group = decision.target.main_group
     found = {} if is_light else outputs(snapshot, state.desired.model, group)
     settlement = settle(state, decision, (action.why for action in next_plan.actions), found, now)
-    digest = digest_of(clamped)
     counted = count(
         releases_of(state.desired, state.rollout, decision.rollout),
         observed,

@@ -29,7 +29,7 @@ from infra.fleet.model import Action, Body, Key, ReadSet, Snapshot
 from infra.fleet.plan import plan
 from infra.fleet.reads import Scope, full_reads, scope_of
 from infra.fleet.resources import gateway, url_map
-from infra.settings import POLICY, load_project_policy
+from infra.settings import POLICY, load_project_policy, read_stop
 from infra.store import outbox
 from infra.store.documents import UnknownSchema, from_document
 from infra.store.port import Delete, Document, Put
@@ -75,9 +75,13 @@ class Found:
 
 
 def scan(world: World) -> None:
-    """Begin a scan if one is due, or go on with the present one, and wake what it has found."""
+    """Begin a scan if one is due, or go on with the present one, and wake what it has found. While
+    the policy says `stop`, nothing is repaired, so nothing is compared.
+    """
     cursor = world.store.get(CURSOR)
     if cursor is None and world.clock.now().minute % EVERY_MINUTES:
+        return
+    if read_stop(world.store):
         return
     progress = _progress(cursor.data) if cursor else Progress()
     if not progress.is_complete:

@@ -39,7 +39,7 @@ from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe, 
 from handlers.reconcile.overdue import restore_overdue
 from handlers.reconcile.predict import with_prediction
 from handlers.reconcile.route_writer import write_route
-from handlers.reconcile.save import Run, save, save_observation_failure
+from handlers.reconcile.save import Run, save, save_held, save_observation_failure
 from infra.compute.apply import apply
 from infra.compute.errors import Refused
 from infra.fleet import naming, preflight
@@ -50,14 +50,16 @@ from infra.fleet.pending_routes import PendingRoute, goes_first
 from infra.fleet.preflight import Answers
 from infra.fleet.reads import scope_of
 from infra.fleet.room import room
-from infra.settings import POLICY, load_project_policy
+from infra.settings import POLICY, load_project_policy, load_stop
 from infra.store import repository
 from infra.store.port import Conflict, Document, Unavailable
 from infra.store.repository import StoredState
 from infra.wiring import World
+from rollout import stopped
 from rollout.capacity import needs_room
 from rollout.model import Observed, Problem, Room, phase_name
 from rollout.policy.policy import Policy
+from rollout.policy.stop import Stop
 from rollout.requeue import Attempt, after_attempt
 from rollout.state import ModelState, Verified, is_verified, release_in_focus
 from rollout.targets import target_of
@@ -150,6 +152,9 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     if carried.stored is None and run.number is not None and run.number < state.wakeups:
         return carried, None  # the pass that this wake-up was for has run
     carried = replace(carried, stored=stored, revision=state.revision)
+    stop = load_stop(documents)
+    if stop and stop.rollbacks:
+        return _hold_all(world, run, carried, stored, stop)
 
     # observe
     cache = _observe(world, run, stored, carried)
@@ -239,13 +244,28 @@ def _observe(world: World, run: Run, stored: StoredState, carried: Carried) -> S
         raise ObservationFailed(str(error), getattr(error, "after_seconds", 0.0)) from error
 
 
+def _hold_all(
+    world: World, run: Run, carried: Carried, stored: StoredState, stop: Stop
+) -> tuple[Carried, datetime | None]:
+    """A pass while rollbacks are stopped, too: nothing is observed, decided or changed."""
+    now = world.clock.now()
+    state = stopped.hold_all(stored.state, stop, now)
+    if state.requeue_at is None:
+        return carried, None
+    try:
+        saved = save_held(world, run, stored, state)
+    except Conflict:
+        return carried, now
+    return replace(carried, revision=saved.revision, waiting_for=stop.why), state.requeue_at
+
+
 def _policy(world: World, documents: Mapping[str, Document], state: ModelState) -> Policy:
     """An unreadable policy stops every pass, except on the way back and out."""
     try:
         return load_project_policy(world.store, documents)
     except ValueError:
         if needs_no_policy(state):
-            return Policy()
+            return Policy(stop=load_stop(documents))
         raise
 
 

@@ -17,6 +17,7 @@ from infra.fleet import naming
 from infra.fleet.marks import newest_revision
 from infra.fleet.model import Action, Applied, Plan, ReadSet
 from infra.fleet.resources import autoscaler
+from infra.settings import read_stop
 from infra.store import repository
 from infra.store.documents import UnknownSchema, read_capacity_lease
 from infra.store.port import Document
@@ -46,7 +47,11 @@ def restore_overdue(world: World, model: str, document: Document | None = None) 
 
 
 def _restore(world: World, model: str, lease: CapacityLease, revision: int) -> None:
-    """Nothing is changed if Compute Engine is newer than the document: a backup was restored."""
+    """Nothing is changed while the policy says `stop`, or if Compute Engine is newer than the
+    document: a backup was restored.
+    """
+    if read_stop(world.store):
+        return
     loans = {naming.autoscaler(model, loan.colour, loan.region): loan for loan in lease.loans}
     snapshot = world.compute.observe(ReadSet(tuple(loans)))
     if newest_revision(snapshot, model) > revision:

@@ -25,13 +25,18 @@ from infra.compute.errors import Conflict as FingerprintConflict
 from infra.fleet import naming
 from infra.fleet.model import Action, Failed, Result
 from infra.fleet.pending_routes import PendingRoute, in_order, merge
+from infra.settings import POLICY, load_stop
 from infra.store import repository, routes
+from infra.store.documents import UnknownSchema, from_document
 from infra.store.port import (
     Delete,
+    Document,
 )
 from infra.store.routes import StoredRoute
 from infra.wiring import World
 from rollout.model import Problem
+from rollout.policy.stop import Stop
+from rollout.stopped import is_rollback
 
 TRIES = 16  # of one writer; each refusal halves what it writes
 MAX_ROUTES = 400  # in one write: a commit has at most 500 writes
@@ -134,18 +139,32 @@ def _load(world: World) -> tuple[tuple[StoredRoute, ...], Outcome]:
         return (), Outcome()
     documents = sorted(found, key=routes.place)[:MAX_ROUTES]
     names = {each.path: repository.model_path(routes.model_of(each)) for each in documents}
-    models = world.store.get_many(names.values())
+    models = world.store.get_many([*names.values(), POLICY])
+    stop = load_stop(models)
     counting, dropped, skipped = [], [], set()
     for each in documents:
         model = models.get(names[each.path])
         stored = routes.stored_route(each)
-        if stored and routes.counts(stored, model, now):
+        if stored and routes.counts(stored, model, now) and _may_go_on(stop, model):
             counting.append(stored)
         elif model is None or routes.is_outdated(each, now):
             dropped.append(Delete(each.path, each.version))
         else:
             skipped.add(each.version)
     return tuple(counting), Outcome(dropped=tuple(dropped), skipped=frozenset(skipped))
+
+
+def _may_go_on(stop: Stop | None, model: Document | None) -> bool:
+    """Whether the policy lets the route of this model be written now."""
+    if stop is None or model is None:
+        return stop is None
+    if stop.rollbacks:
+        return False
+    try:
+        state = from_document(model.data)
+    except (UnknownSchema, KeyError, TypeError, ValueError):
+        return False
+    return is_rollback(state.rollout, state.desired)
 
 
 def _first(stored: Iterable[StoredRoute], most: int) -> tuple[StoredRoute, ...]:

@@ -81,6 +81,16 @@ def save_observation_failure(world: World, run: Run, stored: StoredState, why: s
         _commit(world, run, stored, state, (failed,), (), now)
 
 
+def save_held(world: World, run: Run, stored: StoredState, state: ModelState) -> ModelState:
+    """The state of a model that is held without being observed, leased until `requeue_at` moves."""
+    now, before = world.clock.now(), stored.state
+    leased = replace(state, lease=lease.acquire(before.lease, run.token, now))
+    is_takeover = lease.has_expired(before.lease, now)
+    leased = replace(leased, revision=next_revision(before, leased, is_takeover=is_takeover))
+    _commit(world, run, stored, leased, (), (), now)
+    return leased
+
+
 def _commit(
     world: World,
     run: Run,

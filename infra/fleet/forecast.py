@@ -169,6 +169,8 @@ def _notes(inputs: Inputs, choice: capacity.Choice) -> Iterator[str]:
             f"the {rollout.kept.colour} group of release {rollout.kept.release.version} is kept"
             f" until {rollout.kept.until:%Y-%m-%d %H:%M}Z, and makes way first"
         )
+    if stop := inputs.policy.stop:
+        yield f"Slipway is {stop.why}; the rollout begins when that ends"
     if found := frozen(inputs.policy.freezes, inputs.now):
         yield found.why
     if choice.lacks or choice.why:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from infra.wiring import World
 
 MAX_RECENT_EVENTS = 50
-REPORTED = ("Degraded", "Frozen", "CapacityScarce")
+REPORTED = ("Degraded", "Frozen", "Stopped", "CapacityScarce")
 """Conditions that begin without a transition."""
 MAX_ATTEMPTS = 200  # of one release
 TRIES = 24  # about 20 seconds

@@ -14,6 +14,7 @@ from typing import Any
 
 from rollout.policy.freeze import Freeze, load_freezes
 from rollout.policy.prices import Prices
+from rollout.policy.stop import Stop, load_stop
 
 IsSigned = Callable[[str, str, tuple[str, ...]], bool]
 """Whether a signature (base64) of an image's full name, digest included, verifies against one of
@@ -41,7 +42,7 @@ class Policy:
     tag; an empty list means none. `freezes` are times in which no rollout begins or goes on.
     `approvers` are public keys (PEM) by the name that a step of kind `approve` gives them.
     `gate_hosts` are the hosts, or their domains, whose evaluation jobs may judge a release; an
-    empty list means none.
+    empty list means none. `stop`: nothing is changed in Compute Engine.
     """
 
     max_instances: int | None = None
@@ -59,6 +60,7 @@ class Policy:
     freezes: tuple[Freeze, ...] = ()
     approvers: Mapping[str, str] = field(default_factory=dict)
     gate_hosts: tuple[str, ...] = ()
+    stop: Stop | None = None
     prices: Prices = field(default_factory=Prices)
     is_signed: IsSigned = field(default=never_signed, compare=False)
 
@@ -110,10 +112,13 @@ def load_policy(
     return replace(policy, prices=prices()) if has_cost_cap else policy
 
 
+_LOADERS: Mapping[str, Callable[[Any], Any]] = {"freezes": load_freezes, "stop": load_stop}
+
+
 def _value(name: str, value: Any, default: Any) -> Any:
-    if name == "freezes":
+    if name in _LOADERS:
         try:
-            return load_freezes(value)
+            return _LOADERS[name](value)
         except ValueError as error:
             raise ValueError(f"settings/policy: {error}") from error
     if name == "approvers":

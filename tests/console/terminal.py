@@ -56,6 +56,7 @@ class Terminal:
             self._scenario.world,
             PROJECT,
             f"project {PROJECT}",
+            find_settings=lambda: self._scenario.settings,
             sleep=self._sleep,
             timer=lambda: self._scenario.clock.now().timestamp(),
         )

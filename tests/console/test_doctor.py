@@ -35,6 +35,7 @@ def test_all_is_right_where_slipway_works(scenario: Scenario) -> None:
         "documents": "right",
         "holds": "right",
         "policy": "right",
+        "stop": "right",
         "notifications": "right",
         "sources": "right",
         "passes": "right",

@@ -17,8 +17,9 @@ from handlers.reconcile.route_writer import WRITER, drain
 from infra.fleet import naming
 from infra.fleet.model import Applied, Failed, Pending, Result
 from infra.store import routes
+from infra.store.documents import from_document, to_document
 from infra.store.port import Delete, Put
-from rollout.model import TrafficWeight
+from rollout.model import RollingBack, TrafficWeight
 from tests.concurrent import ConcurrentScenario
 from tests.routes import (
     ask,
@@ -167,6 +168,26 @@ def test_a_request_to_write_costs_nothing_if_nothing_is_pending() -> None:
 
 
 # ---- Dead writers
+
+
+def test_while_stopped_only_the_routes_of_rollbacks_are_written() -> None:
+    story = given_models(Scenario(), "a", "b", seconds=0)
+    stored = from_document(story.store.get_many(["models/b"])["models/b"].data)
+    back = RollingBack("rolled_back", "unhealthy", "it is", story.clock.now())
+    rolling_back = replace(stored, rollout=replace(stored.rollout, phase=back))
+    story.store.commit(Put("models/b", to_document(rolling_back)))
+    given_pending(story, route(story, "a"), route(story, "b"))
+    story.given_policy(stop={"reason": "incident", "rollbacks": True})
+    drain(story.world)
+    assert not in_map(story, route(story, "b"))
+    story.given_policy(stop={"reason": "incident"})
+    drain(story.world)
+    assert in_map(story, route(story, "b"))
+    assert not in_map(story, route(story, "a"))
+    story.given_policy()
+    drain(story.world)
+    assert in_map(story, route(story, "a"))
+    assert is_clean(story)
 
 
 def test_the_tick_finishes_what_a_dead_writer_left() -> None:

@@ -65,8 +65,12 @@ def test_a_rollout_whose_record_is_gone_gives_back_what_it_borrowed() -> None:
 
 def test_what_no_pass_can_renew_is_given_back_and_lent_again_when_one_can() -> None:
     story = half_way()
-    story.settings.commit(Put(POLICY, {"max_instances": "many"}))
+    lent = bounds(story)
+    story.settings.commit(Put(POLICY, {"max_instances": "many", "stop": {"reason": "incident"}}))
     story.when_minutes_pass(62)
+    assert bounds(story) == lent  # stopped is stopped
+    story.settings.commit(Put(POLICY, {"max_instances": "many"}))
+    story.when_minutes_pass(2)
     assert bounds(story) == OWN
     story.settings.commit(Delete(POLICY))
     story.when_minutes_pass(2)

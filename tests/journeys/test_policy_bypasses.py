@@ -65,6 +65,7 @@ def test_every_field_of_the_policy_is_covered() -> None:
         "is_signed",
         "registries",  # tests/infra/test_registry.py: it limits connections, not releases
         "freezes",  # tests/rollout/test_freeze.py: they delay releases
+        "stop",  # tests/journeys/test_stop.py: it delays everything
         "approvers",  # tests/journeys/test_approvals.py: they let releases go on
         "gate_hosts",  # tests/journeys/test_evaluation_jobs.py: none of these has a gate
     }

@@ -14,7 +14,7 @@ from tests.rollout.policies import PRICES, spec
 KNOWN = (
     "accelerator_types, approvers, freezes, gate_hosts, images, machine_types, max_accelerators,"
     " max_cost_per_hour, max_instances, max_project_accelerators, max_project_cost_per_hour,"
-    " max_project_instances, regions, registries, signers"
+    " max_project_instances, regions, registries, signers, stop"
 )
 
 
