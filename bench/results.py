@@ -65,6 +65,7 @@ KEYS = (
     Key("status_1000_models_cpu_s", "s", 2),
     Key("plan_cpu_s", "s", 1.5),
     Key("page_1000_models_ms", "ms", 200),
+    Key("page_firestore_cpu_ms", "ms", 200),
     Key("emulator_rolling_update_cpu_ms", "ms", 50),
     Key("emulator_swap_function_calls", "calls", 50_000),
     Key("emulator_list_5000_groups_s", "s", 1),

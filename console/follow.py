@@ -5,20 +5,21 @@ Only documents are read: that needs no rights beyond those of `slipway status`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 
 from console.answers import Answer, Ending, Goal, ReleaseEnds, answer_in, ending_of, refused
 from console.connect import Connection, Failure
-from console.views import EntryView, entry_view
+from console.views import EntryView, OverviewView, entry_view, overview_view, unreadable_view
 from infra.store import repository
-from infra.store.documents import UnknownSchema, from_document
-from infra.store.port import Document, Store
+from infra.store.documents import SUMMARY_FIELDS, UnknownSchema, from_document, read_summary
+from infra.store.port import MODELS, Document, Store
 from rollout.spec.message import CommandGiven, ReleaseRequested
 from rollout.state import ModelState
 
-PAGE = 200
+PAGE, PAGE_OF_FIELDS = 200, 2000
 POLL_SECONDS = 1.0
 FIRST_POLL_SECONDS = 0.25
 ANSWER_SECONDS = 60.0
@@ -44,20 +45,39 @@ class Progress:
 
 def state_of(document: Document) -> ModelState:
     """The state in a model's document. Raises `UnknownSchema` also for a damaged one."""
-    try:
+    with _damage_named(document):
         return from_document(document.data)
+
+
+@contextmanager
+def _damage_named(document: Document) -> Iterator[None]:
+    try:
+        yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnknownSchema(f"{document.path}: the document is damaged: {error!r}") from error
 
 
-def documents(store: Store, collection: str, after: str | None = None) -> Iterator[Document]:
+def documents(
+    store: Store, collection: str, after: str | None = None, fields: Sequence[str] = ()
+) -> Iterator[Document]:
     """All documents of a collection, in the order of their ids."""
+    most = PAGE_OF_FIELDS if fields else PAGE
     while True:
-        page = store.list(collection, PAGE, after)
+        page = store.list(collection, most, after, fields)
         yield from page
-        if len(page) < PAGE:
+        if len(page) < most:
             return
         after = page[-1].path.rpartition("/")[2]
+
+
+def overviews(store: Store) -> Iterator[OverviewView]:
+    """A line for each model. No document is read as a whole."""
+    for document in documents(store, MODELS, fields=SUMMARY_FIELDS):
+        try:
+            with _damage_named(document):
+                yield overview_view(read_summary(document.data))
+        except UnknownSchema as error:
+            yield unreadable_view(document.path.rpartition("/")[2], str(error))
 
 
 def entries(store: Store, model: str, after: str | None = None) -> Iterator[EntryView]:

@@ -15,7 +15,15 @@ import typer
 from console import views
 from console.connect import Connection, Failure
 from console.course import comparison_rows, short_comparison
-from console.follow import documents, entries, load, place_after, place_before, state_of
+from console.follow import (
+    documents,
+    entries,
+    load,
+    overviews,
+    place_after,
+    place_before,
+    state_of,
+)
 from console.options import (
     Format,
     Model,
@@ -113,7 +121,7 @@ def _show_status(
 
 
 def _show_all(program: Program, connection: Connection, output: Format) -> None:
-    found = sorted(map(_overview, _states(connection)), key=lambda each: each.key)
+    found = sorted(overviews(connection.store), key=lambda each: each.key)
     lines = [_line(view) for view in found]
     if output is Format.json:
         print_json(program.out, lines)
@@ -122,12 +130,6 @@ def _show_all(program: Program, connection: Connection, output: Format) -> None:
     else:
         rows = (tuple(each.values()) for each in lines)
         print_table(program.out, [*lines[0]], rows, wide="waiting for")
-
-
-def _overview(state: ModelState | UnreadableModel) -> views.OverviewView:
-    if isinstance(state, UnreadableModel):
-        return views.unreadable_view(state.model, state.why)
-    return views.overview_view(state)
 
 
 def _line(view: views.OverviewView) -> dict[str, str]:

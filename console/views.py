@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from console.course import Comparison, Measures, comparison_of
-from infra.store.documents import read_release_counts
+from infra.store.documents import Summary, read_release_counts
 from rollout.counts import ReleaseCount
 from rollout.gates.clocks import decode
 from rollout.gates.traffic import PROPAGATION
@@ -159,19 +159,18 @@ def model_view(state: ModelState) -> ModelView:
     )
 
 
-def overview_view(state: ModelState) -> OverviewView:
-    view = status_view(state)
-    failed = f"release {view.last_failed} has failed" if view.last_failed else ""
-    warning = view.conditions[0].why if view.conditions else ""
-    stops = view.on_hold or view.paused
-    is_wrong = stops or warning or isinstance(state.rollout.phase, RollingBack)
+def overview_view(summary: Summary) -> OverviewView:
+    failed = f"release {summary.last_failed} has failed" if summary.last_failed else ""
+    stops = summary.on_hold or summary.paused
+    is_wrong = stops or summary.warning or summary.phase == "rolling_back"
+    is_over = summary.phase == "settled" and not summary.desired
     return OverviewView(
-        model=view.model,
-        stable=view.stable,
-        coming=view.candidate or view.desired,
-        phase="paused" if view.paused else "on hold" if view.on_hold else view.phase,
-        waiting_for=stops or warning or view.waiting_for or failed,
-        urgency="attention" if is_wrong else "settled" if is_over(state) else "under way",
+        model=summary.model,
+        stable=summary.stable,
+        coming=summary.candidate or summary.desired,
+        phase="paused" if summary.paused else "on hold" if summary.on_hold else summary.phase,
+        waiting_for=stops or summary.warning or summary.waiting_for or failed,
+        urgency="attention" if is_wrong else "settled" if is_over else "under way",
     )
 
 

@@ -47,14 +47,19 @@ cp -R ../console ../handlers ../infra ../rollout ../requirements.txt "$source"
 echo "web: gunicorn --bind :\$PORT --threads 8 'console.dashboard.service:make_app()'" \
   >"$source/Procfile"
 
+# The proxy signs for this audience what it lets through. Its service agent alone may call the
+# service.
+number="$(project_number)"
+audience="/projects/$number/locations/$REGION/services/$NAME"
+variables="GOOGLE_CLOUD_PROJECT=$PROJECT,SLIPWAY_DATABASE=$DATABASE"
+agent="service-$number@gcp-sa-iap.iam.gserviceaccount.com"
+
 run gcloud beta run deploy "$NAME" --source="$source" --region="$REGION" "${in_project[@]}" \
   --service-account="$(identity "$NAME")" \
   --build-service-account="projects/$PROJECT/serviceAccounts/$(identity slipway-deployer)" \
   --iap --no-allow-unauthenticated --timeout=30 --concurrency=8 --max-instances=2 \
-  --cpu=1 --memory=512Mi --set-env-vars="GOOGLE_CLOUD_PROJECT=$PROJECT,SLIPWAY_DATABASE=$DATABASE" --labels=app=slipway --quiet
-
-# The proxy's service agent alone may call the service.
-agent="service-$(project_number)@gcp-sa-iap.iam.gserviceaccount.com"
+  --cpu=1 --memory=512Mi --labels=app=slipway --quiet \
+  --set-env-vars="$variables,SLIPWAY_IAP_AUDIENCE=$audience"
 run gcloud run services add-iam-policy-binding "$NAME" --region="$REGION" "${in_project[@]}" \
   --member="serviceAccount:$agent" --role=roles/run.invoker --format=none --quiet
 run gcloud beta iap web add-iam-policy-binding --resource-type=cloud-run --service="$NAME" \

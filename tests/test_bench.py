@@ -31,6 +31,7 @@ NAMES = [
     *("bad_canary_failed_over_share", "roll_back_over_promised"),
     *("provision_vs_gcloud", "swap_vs_gcloud"),
     *("status_1000_models_cpu_s", "plan_cpu_s", "page_1000_models_ms"),
+    "page_firestore_cpu_ms",
     *(
         "emulator_rolling_update_cpu_ms",
         "emulator_swap_function_calls",

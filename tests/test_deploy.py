@@ -588,6 +588,7 @@ def test_the_dashboards_image_has_all_that_it_needs(tmp_path: Path) -> None:
         "service.make_app()\n"
     )
     environment = {"GOOGLE_CLOUD_PROJECT": PROJECT, "PATH": os.environ["PATH"]}
+    environment["SLIPWAY_IAP_AUDIENCE"] = "/projects/1/locations/r/services/slipway-dashboard"
     started = subprocess.run(
         [sys.executable, "-c", code], cwd=saved, env=environment, capture_output=True, text=True
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from console.connect import Failure, explained
+from console.dashboard.pages import ModelsPage
 from console.dashboard.render import LIMITS, MAX_BYTES, POLICY, Limits, render
 from console.dashboard.sources import Sources
 from infra.store.documents import UnknownSchema
@@ -33,8 +34,10 @@ HEADERS = (
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
 NUMBER = re.compile(r"[0-9]{1,9}")
-PLACE = re.compile(r"[0-9]{8}-[A-Za-z0-9_-]{1,128}")
-KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
+ENTRY = re.compile(r"[0-9]{8}-[A-Za-z0-9_-]{1,128}")
+PLACE = re.compile(r"[0-9]{1,16}\.[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
+KEY = re.compile(r"(?!__)[A-Za-z0-9_-]{1,128}")
+OLD_SECONDS = 60.0
 HOST = re.compile(r"(\[[0-9a-f:]+\]|[^:]+)(:[0-9]+)?")
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -43,11 +46,13 @@ log = logging.getLogger("slipway")
 
 @dataclass(frozen=True)
 class Found:
-    """A page to render. `title`: what the browser's tab says."""
+    """A page to render. `title`: what the browser's tab says. `make`: makes it with so many rows
+    of each list.
+    """
 
     template: str
     title: str
-    page: Any
+    make: Callable[[int], Any]
 
 
 class Refusal(Exception):
@@ -59,10 +64,17 @@ class Refusal(Exception):
 
 
 class App:
-    """`hosts`: the names that are answered; None if whoever is in front has checked them."""
+    """`hosts`: the names that are answered; None if whoever is in front has checked them.
+    `refuse`: says why a request is refused, empty if it is not.
+    """
 
-    def __init__(self, sources: Sources, hosts: frozenset[str] | None) -> None:
-        self._sources, self._hosts = sources, hosts
+    def __init__(
+        self,
+        sources: Sources,
+        hosts: frozenset[str] | None,
+        refuse: Callable[[Mapping[str, object]], str] | None = None,
+    ) -> None:
+        self._sources, self._hosts, self._refuse = sources, hosts, refuse
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         status, body, more = self._answer(environ)
@@ -72,8 +84,8 @@ class App:
 
     def _answer(self, environ: WSGIEnvironment) -> tuple[str, bytes, list[tuple[str, str]]]:
         try:
-            self._check(environ)
             with explained(self._sources.connection.place):
+                self._check(environ)
                 return "200 OK", self._page(environ), []
         except Refusal as refusal:
             more = [("Allow", "GET, HEAD")] if refusal.status.startswith("405") else []
@@ -90,6 +102,8 @@ class App:
     def _check(self, environ: WSGIEnvironment) -> None:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             raise Refusal("405 Method Not Allowed", "The dashboard only reads.")
+        if self._refuse and (why := self._refuse(environ)):
+            raise Refusal("403 Forbidden", why)
         if self._hosts is None:
             return
         found = HOST.fullmatch(environ.get("HTTP_HOST", "").lower())
@@ -99,35 +113,36 @@ class App:
     def _page(self, environ: WSGIEnvironment) -> bytes:
         path = environ.get("PATH_INFO", "")
         query = parse_qs(environ.get("QUERY_STRING", "")[:2000], max_num_fields=20)
-        body = b""
+        found = self._find(path, {name: values[0] for name, values in query.items()})
+        body, stopped = b"", self._sources.stopped
         for limits in LIMITS:
-            found = self._find(path, {name: values[0] for name, values in query.items()}, limits)
-            body = self._render(
-                found.template, found.title, limits, found.page, self._sources.stopped
-            )
+            page = found.make(limits.rows)
+            body = self._render(found.template, found.title, limits, page, stopped)
             if len(body) <= MAX_BYTES:
                 break
         return body
 
-    def _find(self, path: str, query: Mapping[str, str], limits: Limits) -> Found:
-        sources, number = self._sources, _number(query.get("page", "1"))
+    def _find(self, path: str, query: Mapping[str, str]) -> Found:
+        """Reads what the page at this path shows."""
+        sources, before = self._sources, query.get("before", "")
         match [each for each in path.split("/") if each]:
             case []:
-                page = sources.models(query.get("q", ""), number)
-                return Found("models.html", "Models", page)
+                models = sources.models(query.get("q", ""), _number(query.get("page", "1")))
+                return Found("models.html", "Models", lambda _: models)
             case ["models", name] if is_model_name(name):
-                before = query.get("before", "")
-                place = before if PLACE.fullmatch(before) else ""
-                return Found("model.html", name, _read(name, sources.model, place, limits.rows))
+                entry = before if ENTRY.fullmatch(before) else ""
+                return Found("model.html", name, _read(name, sources.model, entry))
             case ["models", name, "releases"] if is_model_name(name):
-                releases = _read(name, sources.releases, number)
-                return Found("releases.html", f"Releases of {name}", releases)
+                releases = _read(name, sources.releases, _checked(before))
+                return Found("releases.html", f"Releases of {name}", lambda _: releases)
             case ["quarantine"]:
-                return Found("quarantine.html", "Refused messages", sources.quarantine(number))
+                refused = sources.quarantine(_checked(before))
+                return Found("quarantine.html", "Refused messages", lambda _: refused)
             case ["quarantine", key] if KEY.fullmatch(key) and (view := sources.refused(key)):
-                return Found("refused.html", f"Refused message {key}", view)
+                return Found("refused.html", f"Refused message {key}", lambda _: view)
             case ["policy"]:
-                return Found("policy.html", "Policy", sources.policy())
+                policy = sources.policy()
+                return Found("policy.html", "Policy", lambda _: policy)
         raise Refusal("404 Not Found", "There is no such page, or it is of something that is gone.")
 
     def _error(self, status: str, why: str) -> bytes:
@@ -137,6 +152,8 @@ class App:
         self, template: str, title: str, limits: Limits, page: Any, stopped: str = ""
     ) -> bytes:
         connection = self._sources.connection
+        now = connection.clock.now()
+        at, age = (page.at, page.age) if isinstance(page, ModelsPage) else (now, 0.0)
         return render(
             template,
             limits,
@@ -144,7 +161,9 @@ class App:
             page=page,
             stopped=stopped,
             place=connection.place,
-            now=connection.clock.now(),
+            now=now,
+            at=at,
+            is_old=age > OLD_SECONDS,
         )
 
 
@@ -161,3 +180,7 @@ def _read(model: str, read: Callable[..., Any], *arguments: object) -> Any:
 
 def _number(text: str) -> int:
     return int(text) if NUMBER.fullmatch(text) else 1
+
+
+def _checked(place: str) -> str:
+    return place if PLACE.fullmatch(place) else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from console.dashboard.chart import Chart, draw, spans_of
@@ -30,6 +30,7 @@ from rollout.state import ModelState
 MODELS_A_PAGE = 50
 RECORDS_A_PAGE = 50
 MOST_QUERY = 100
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DEAD_LETTERS = "model-releases-dead-kept"  # the subscription that deploy/bootstrap.sh makes
 T = TypeVar("T")
 
@@ -60,6 +61,18 @@ class Slice:
     total: int
 
 
+def place_text(value: int | datetime, key: str) -> str:
+    """A place in a list of the newest, in an address: `7.v7`."""
+    if isinstance(value, datetime):
+        value = (value - EPOCH) // timedelta(microseconds=1)
+    return f"{value}.{key}"
+
+
+def moment_of(microseconds: int) -> datetime:
+    """The opposite of what `place_text` does with a datetime."""
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
 def slice_of(rows: Sequence[T], number: int, size: int) -> tuple[tuple[T, ...], Slice]:
     count = max(1, -(-len(rows) // size))
     number = min(max(1, number), count)
@@ -71,15 +84,27 @@ def slice_of(rows: Sequence[T], number: int, size: int) -> tuple[tuple[T, ...], 
 
 @dataclass(frozen=True)
 class ModelsPage:
-    """`counts`: of all models, whatever is searched for."""
+    """`counts`: of all models, whatever is searched for. `at`: when they were read, `age` seconds
+    ago; `problem`: why not since.
+    """
 
     rows: tuple[OverviewView, ...]
     slice: Slice
     query: str
     counts: Mapping[Urgency, int]
+    at: datetime
+    age: float
+    problem: str
 
 
-def models_page(found: Iterable[OverviewView], query: str, number: int) -> ModelsPage:
+def models_page(
+    found: Iterable[OverviewView],
+    query: str,
+    number: int,
+    at: datetime = EPOCH,
+    age: float = 0.0,
+    problem: str = "",
+) -> ModelsPage:
     """Those first that need attention. The query is a part of any column."""
     models = sorted(found, key=lambda each: each.key)
     query = query.strip()[:MOST_QUERY]
@@ -88,7 +113,7 @@ def models_page(found: Iterable[OverviewView], query: str, number: int) -> Model
     counts: dict[Urgency, int] = {"attention": 0, "under way": 0, "settled": 0}
     for each in models:
         counts[each.urgency] += 1
-    return ModelsPage(rows, part, query, counts)
+    return ModelsPage(rows, part, query, counts, at, age, problem)
 
 
 def _matches(row: OverviewView, query: str) -> bool:
@@ -137,7 +162,7 @@ class ModelPage:
 
 def model_page(
     state: ModelState,
-    overview: OverviewView,
+    urgency: Urgency,
     entries: Sequence[EntryView],
     releases: tuple[ReleaseView, ...],
     specs: Mapping[str, Release],
@@ -159,7 +184,7 @@ def model_page(
     return ModelPage(
         model=state.desired.model,
         view=status_view(state),
-        urgency=overview.urgency,
+        urgency=urgency,
         gates=tuple(map(_gate, state.rollout.gates)),
         chart=draw(spans),
         releases=release_rows(state.desired.model, releases[:rows], project),
@@ -242,16 +267,21 @@ class ReleaseRow:
 
 @dataclass(frozen=True)
 class ReleasesPage:
+    """`older`: the place at which the list goes on; empty if it does not."""
+
     model: str
     rows: tuple[ReleaseRow, ...]
-    slice: Slice
+    older: str
+    is_older: bool
 
 
 def releases_page(
-    model: str, found: Sequence[ReleaseView], project: str, number: int
+    model: str, found: Sequence[ReleaseView], project: str, *, is_older: bool
 ) -> ReleasesPage:
-    rows, part = slice_of(found, number, RECORDS_A_PAGE)
-    return ReleasesPage(model, release_rows(model, rows, project), part)
+    """`found`: newest first, with one more than a page has if there is one."""
+    rows = found[:RECORDS_A_PAGE]
+    older = place_text(rows[-1].generation, rows[-1].version) if len(found) > len(rows) else ""
+    return ReleasesPage(model, release_rows(model, rows, project), older, is_older)
 
 
 def release_rows(model: str, found: Iterable[ReleaseView], project: str) -> tuple[ReleaseRow, ...]:
@@ -270,22 +300,25 @@ def release_rows(model: str, found: Iterable[ReleaseView], project: str) -> tupl
 @dataclass(frozen=True)
 class QuarantinePage:
     """`unsent`: how many messages of each topic are not published yet. `command`: reads dead
-    letters; empty for a local stack.
+    letters; empty for a local stack. `older`: the place at which the list goes on.
     """
 
     rows: tuple[QuarantineView, ...]
-    slice: Slice
+    older: str
+    is_older: bool
     unsent: Mapping[str, int]
     command: str
 
 
 def quarantine_page(
-    found: Iterable[QuarantineView], unsent: Mapping[str, int], project: str, number: int
+    found: Sequence[QuarantineView], unsent: Mapping[str, int], project: str, *, is_older: bool
 ) -> QuarantinePage:
-    newest = sorted(found, key=lambda each: (each.at, each.id), reverse=True)
-    rows, part = slice_of(newest, number, RECORDS_A_PAGE)
+    """`found`: newest first, with one more than a page has if there is one."""
+    rows = tuple(found[:RECORDS_A_PAGE])
+    older = place_text(rows[-1].at, rows[-1].id) if len(found) > len(rows) else ""
     pull = ("gcloud", "pubsub", "subscriptions", "pull", DEAD_LETTERS, "--limit=10", "--project")
-    return QuarantinePage(rows, part, unsent, shlex.join((*pull, project)) if project else "")
+    command = shlex.join((*pull, project)) if project else ""
+    return QuarantinePage(rows, older, is_older, unsent, command)
 
 
 # ---- Policy

@@ -95,8 +95,14 @@ POLICY = "; ".join(
 )
 
 
+# Now, so that the first page does not wait until they are compiled.
+_TEMPLATES = {
+    name: _ENVIRONMENT.get_template(name) for name in _LOADER.list_templates() if "html" in name
+}
+
+
 def render(template: str, limits: Limits, **values: Any) -> bytes:
     # Both are files of this package, and their hashes are those of the policy.
-    page = _ENVIRONMENT.get_template(template)
+    page = _TEMPLATES[template]
     own = {"style": Markup(STYLE), "script": Markup(SCRIPT), "limits": limits}
     return page.render(values | own).encode()

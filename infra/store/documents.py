@@ -8,6 +8,7 @@ a newer one's state, nor a newer one on what it would misread.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, assert_never
 
 from rollout.counts import Counts, ReleaseCount
@@ -35,6 +36,7 @@ from rollout.model import (
     Rollout,
     Settled,
     Stepping,
+    step_name,
 )
 from rollout.spec.model import dump, load
 from rollout.spec.problems import Invalid
@@ -168,6 +170,84 @@ def _check_schema(document: Json, path: str) -> None:
             f"{path}: the document has schema {schema!r}, and this Slipway reads schema {SCHEMA}"
             " alone; deploy the version that wrote it, or retire its models with that version first"
         )
+
+
+# ---- Summaries
+
+SUMMARY_FIELDS = (
+    "schema",
+    "model",
+    "desired.release.version",
+    "desired.release.generation",
+    "desired.paused",
+    "stable.version",
+    "stable.generation",
+    "candidate.version",
+    "candidate.generation",
+    "rollout.phase.name",
+    "rollout.phase.step",
+    "rollout.paused.why",
+    "rollout.last_failed",
+    "waiting_for",
+    "conditions",
+    "hold.why",
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What lists say of a model. `desired`: the version whose rollout has not begun, if any.
+    `warning`: what the first condition says.
+    """
+
+    model: str
+    stable: str
+    candidate: str
+    desired: str
+    phase: str
+    on_hold: str
+    paused: str
+    warning: str
+    waiting_for: str
+    last_failed: str
+
+
+def read_summary(document: Json) -> Summary:
+    """From the `SUMMARY_FIELDS` of a model's document, in a fiftieth of the time that its state
+    takes. Raises as `from_document`.
+    """
+    _check_schema(document, f"models/{document.get('model')}")
+    rollout, desired = document["rollout"], document["desired"]
+    begun = [release for name in ("stable", "candidate") if (release := document.get(name))]
+    newest = desired.get("release")
+    is_begun = newest and newest["generation"] in [each["generation"] for each in begun]
+    conditions = document.get("conditions") or ()
+    phase = rollout["phase"]
+    if phase["name"] not in _PHASES:
+        raise UnknownSchema(f"rollout phase {phase['name']!r} is not known to this Slipway")
+    return Summary(
+        model=document["model"],
+        stable=_version(document.get("stable")),
+        candidate=_version(document.get("candidate")),
+        desired="" if is_begun else _version(newest),
+        phase=step_name(phase["step"]) if phase["name"] == "stepping" else phase["name"],
+        on_hold=_text(document.get("hold"), "why"),
+        paused=_text(rollout.get("paused"), "why") or _text(desired, "paused"),
+        warning=_text(conditions[0], "why") if conditions else "",
+        waiting_for=_text(document, "waiting_for"),
+        last_failed=_text(rollout, "last_failed"),
+    )
+
+
+def _version(release: Json | None) -> str:
+    return _text(release, "version")
+
+
+def _text(part: Json | None, name: str) -> str:
+    value = part.get(name, "") if part else ""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a text, got {value!r}")
+    return value
 
 
 # ---- Releases

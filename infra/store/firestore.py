@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,10 +32,13 @@ from infra.store.port import (
     Delete,
     Document,
     Due,
+    Place,
     Put,
     Replace,
     StoreError,
     Write,
+    value_at,
+    with_fields,
 )
 
 _V1 = "google.cloud.firestore_v1"
@@ -161,19 +165,44 @@ class FirestoreStore:
         )
 
     def list(
-        self, collection_path: str, limit: int, after: str | None = None
+        self,
+        collection_path: str,
+        limit: int,
+        after: str | None = None,
+        fields: Sequence[str] = (),
     ) -> tuple[Document, ...]:
         check_path(collection_path, collection=True)
         structured_query = _Query(order_by=[_order_by_name()])
         if after is not None:
             last = _Value(reference_value=f"{self._root}{collection_path}/{after}")
             structured_query.start_at.CopyFrom(query.Cursor.pb()(values=[last], before=False))
-        return self._query(collection_path, structured_query, limit)
+        return self._query(collection_path, structured_query, limit, fields)
+
+    def list_newest(
+        self,
+        collection_path: str,
+        by: str,
+        limit: int,
+        before: Place | None = None,
+        fields: Sequence[str] = (),
+    ) -> tuple[Document, ...]:
+        check_path(collection_path, collection=True)
+        field = _Query.FieldReference(field_path=by)
+        order = _Query.Order(field=field, direction=_Query.DESCENDING)
+        structured_query = _Query(order_by=[order, _order_by_name(_Query.DESCENDING)])
+        if before is not None:
+            name = _Value(reference_value=f"{self._root}{collection_path}/{before.id}")
+            structured_query.start_at.CopyFrom(
+                query.Cursor.pb()(values=[_encode(before.value), name], before=False)
+            )
+        return self._query(collection_path, structured_query, limit, fields)
 
     def _query(
-        self, collection_path: str, structured_query: Any, limit: int
+        self, collection_path: str, structured_query: Any, limit: int, fields: Sequence[str] = ()
     ) -> tuple[Document, ...]:
         above, _, collection = collection_path.rpartition("/")
+        for each in fields:
+            structured_query.select.fields.add(field_path=each)
         structured_query.from_.add(collection_id=collection)
         structured_query.limit.value = limit
         request = firestore.RunQueryRequest.pb()(
@@ -184,10 +213,16 @@ class FirestoreStore:
                 firestore.RunQueryRequest.wrap(request), **self._options
             )
             found = [type(answer).pb(answer) for answer in answers]
-        return tuple(
+        documents = (
             self._decode_document(answer.document)
             for answer in found
             if answer.HasField("document")
+        )
+        if not fields:
+            return tuple(documents)
+        return tuple(
+            replace(each, data=with_fields((name, value_at(each.data, name)) for name in fields))
+            for each in documents
         )
 
     def _encode_write(self, write: Write) -> Any:
@@ -255,10 +290,8 @@ def _is_guarded(write: Write) -> bool:
     return isinstance(write, Create | Replace) or is_fenced_delete
 
 
-def _order_by_name() -> Any:
-    return _Query.Order(
-        field=_Query.FieldReference(field_path="__name__"), direction=_Query.ASCENDING
-    )
+def _order_by_name(direction: Any = _Query.ASCENDING) -> Any:
+    return _Query.Order(field=_Query.FieldReference(field_path="__name__"), direction=direction)
 
 
 def _encode_document(name: str, data: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ directly in a list is refused (Firestore does not support it), and so is a docum
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -25,6 +25,7 @@ __all__ = [
     "Delete",
     "Document",
     "Due",
+    "Place",
     "Put",
     "Replace",
     "Store",
@@ -57,6 +58,14 @@ class Due:
     requeue_at: datetime
     model: str
     wakeups: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """A document's place in a collection that is sorted by one of its fields."""
+
+    value: int | datetime
+    id: str
 
 
 @dataclass(frozen=True)
@@ -158,9 +167,49 @@ class Store(Protocol):
         ...
 
     def list(
-        self, collection_path: str, limit: int, after: str | None = None
+        self,
+        collection_path: str,
+        limit: int,
+        after: str | None = None,
+        fields: Sequence[str] = (),
     ) -> tuple[Document, ...]:
         """The documents of one collection, without its subcollections, sorted by id (in UTF-8 byte
-        order), after the id `after`.
+        order), after the id `after`. With `fields`, such as `stable.version`, those alone are read,
+        without any that is missing or null.
         """
         ...
+
+    def list_newest(
+        self,
+        collection_path: str,
+        by: str,
+        limit: int,
+        before: Place | None = None,
+        fields: Sequence[str] = (),
+    ) -> tuple[Document, ...]:
+        """As `list`, but sorted by the field `by`, a number or a datetime, the greatest first, and
+        those after `before`. Documents without the field are left out. Needs no index beyond the
+        automatic ones.
+        """
+        ...
+
+
+def value_at(data: Mapping[str, Any], field: str) -> Any:
+    """The value of a field such as `stable.version`; None if there is none."""
+    value: Any = data
+    for name in field.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def with_fields(values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """A document's data with these fields, without those that are null."""
+    found: dict[str, Any] = {}
+    for path, value in values:
+        if value is not None:
+            *above, name = path.split(".")
+            within = found
+            for each in above:
+                within = within.setdefault(each, {})
+            within[name] = value
+    return found

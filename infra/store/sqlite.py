@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,9 +26,11 @@ from infra.store.port import (
     Delete,
     Document,
     Due,
+    Place,
     Replace,
     StoreError,
     Write,
+    with_fields,
 )
 
 _TABLES = """
@@ -109,17 +111,46 @@ class SqliteStore:
         )
 
     def list(
-        self, collection_path: str, limit: int, after: str | None = None
+        self,
+        collection_path: str,
+        limit: int,
+        after: str | None = None,
+        fields: Sequence[str] = (),
     ) -> tuple[Document, ...]:
         check_path(collection_path, collection=True)
         rows = self._rows(
-            "SELECT path, data, version FROM documents WHERE collection = ? AND id > ? ORDER BY id"
-            " LIMIT ?",
+            f"SELECT path, {_select(fields)}, version FROM documents"
+            " WHERE collection = ? AND id > ? ORDER BY id LIMIT ?",
+            *map(_json_path, fields),
             collection_path,
             after or "",
             limit,
         )
-        return tuple(map(_document, rows))
+        return tuple(_document(row, fields) for row in rows)
+
+    def list_newest(
+        self,
+        collection_path: str,
+        by: str,
+        limit: int,
+        before: Place | None = None,
+        fields: Sequence[str] = (),
+    ) -> tuple[Document, ...]:
+        check_path(collection_path, collection=True)
+        value = before.value if before else None
+        is_after = "AND (value, id) < (?, ?)" if before else ""
+        rows = self._rows(
+            f"SELECT path, {_select(fields)}, version FROM (SELECT *, coalesce(json_extract(data,"
+            " ?), json_extract(data, ?)) AS value FROM documents WHERE collection = ?)"
+            f" WHERE value IS NOT NULL {is_after} ORDER BY value DESC, id DESC LIMIT ?",
+            *map(_json_path, fields),
+            _json_path(f"{by}.{_DATETIME}"),
+            _json_path(by),
+            collection_path,
+            *((_comparable(value), before.id) if before else ()),
+            limit,
+        )
+        return tuple(_document(row, fields) for row in rows)
 
     def _rows(self, query: str, *values: object) -> tuple[Any, ...]:
         with self._locked() as database:
@@ -195,9 +226,28 @@ def _conflict(write: Write, version: int | None) -> str | None:
     return None
 
 
-def _document(row: tuple[str, str, int]) -> Document:
-    path, data, version = row
-    return Document(path, json.loads(data, object_hook=_decode), str(version))
+def _document(row: tuple[str, str, int], fields: Sequence[str] = ()) -> Document:
+    """`fields`: those that were selected; if there are none, all of them."""
+    path, stored, version = row
+    data = json.loads(stored, object_hook=_decode)
+    if fields:
+        data = with_fields(zip(fields, data[1:], strict=True))
+    return Document(path, data, str(version))
+
+
+def _select(fields: Sequence[str]) -> str:
+    """All data, or a JSON array of these fields, whose `_json_path` are the parameters. Of one
+    field alone SQLite would return no JSON, so the schema goes with them.
+    """
+    return f"json_extract(data, '$.schema'{', ?' * len(fields)})" if fields else "data"
+
+
+def _json_path(field: str) -> str:
+    return "$" + "".join(f'."{name}"' for name in field.split("."))
+
+
+def _comparable(value: int | datetime | None) -> Any:
+    return _encode_datetime(value) if isinstance(value, datetime) else value
 
 
 def _encode_datetime(at: datetime) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from html import unescape
+from types import MappingProxyType
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
@@ -18,16 +22,18 @@ from console.dashboard.app import LOOPBACK, App
 from console.dashboard.chart import spans_of
 from console.dashboard.pages import commands, models_page
 from console.dashboard.render import MAX_BYTES
-from console.dashboard.sources import Snapshot, Sources
+from console.dashboard.snapshot import Reading, Snapshot, Times
+from console.dashboard.sources import Sources
 from console.follow import entries, last_entries, place_after
 from console.views import OverviewView
-from infra.store.port import Document, Put, StoreError
+from infra.store.port import Put, StoreError
 from infra.wiring import World
 from tests.scenario import PROJECT, Scenario
 
 HOSTILE = (
     "</title><script>alert(1)</script><img src=x onerror=alert(2)>'\" {{ 7 * 7 }} \u202e\x1b[0m"
 )
+NEVER_FRESH = Times(fresh=0, patience=30, stale=600)
 FREEZE = {"reason": "new year", "from": "2025-12-31T00:00", "to": "2026-01-02T00:00"}
 
 
@@ -46,17 +52,25 @@ class Answer:
 
 def app_of(scenario: Scenario, **fields: Any) -> App:
     connection = Connection(scenario.world, PROJECT, f"project {PROJECT}", **fields)
-    return App(Sources(connection, fresh_seconds=0, stale_seconds=0), LOOPBACK)
+    return App(Sources(connection, NEVER_FRESH), LOOPBACK)
 
 
-def get(app: App, path: str, query: str = "", method: str = "GET", host: str = "") -> Answer:
-    """One request, checked against PEP 3333."""
+def get(
+    app: App,
+    path: str,
+    query: str = "",
+    method: str = "GET",
+    host: str = "",
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> Answer:
+    """One request, checked against PEP 3333. `more`: of its environment."""
     environ: dict[str, Any] = {
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": "",
         "PATH_INFO": path,
         "QUERY_STRING": query,
         "HTTP_HOST": host or "127.0.0.1:8420",
+        **more,
     }
     setup_testing_defaults(environ)
     found: list[tuple[str, dict[str, str]]] = []
@@ -162,6 +176,39 @@ def test_all_releases_have_a_page(app: App) -> None:
     assert words.index("4 step 1") < words.index("3 rolled back") < words.index("2 succeeded")
 
 
+def test_releases_and_refused_messages_are_read_in_parts() -> None:
+    scenario = Scenario()
+    scenario.given_serving("1")
+    (record,) = scenario.store.list("models/tiny/releases", 2)
+    at = scenario.clock.now()
+    for n in range(2, 120):
+        name = {"version": f"1.{n}+x_y", "generation": n}
+        scenario.store.commit(Put(f"models/tiny/releases/1.{n}+x_y", record.data | name))
+        refused = {"at": at + timedelta(seconds=n // 3), "why": f"problem {n}", "raw": "x" * 999}
+        scenario.store.commit(Put(f"quarantine/message_{n:03}", refused))
+    app = app_of(scenario)
+    for path, first in (("/models/tiny/releases", "1.119+x_y"), ("/quarantine", "message_119")):
+        found: list[str] = []
+        query = ""
+        while True:
+            body = get(app, path, query).body
+            found += re.findall(r'<tr><th scope="row">(?:<a href="[^"]*">)?([^<]*)', body)
+            if 'rel="next"' not in body:
+                break
+            query = unescape(body.partition('rel="next" href="?')[2].partition('"')[0])
+        assert (found[0], len(found), len(set(found))) == (first, *[119 - ("qua" in path)] * 2)
+        assert "Newest" in body
+
+
+@pytest.mark.parametrize(
+    "before", ["x", "1", "1.", ".x", "1.a/b", "-1.x", "9" * 16 + ".x", "1.__a__"]
+)
+def test_any_place_in_a_list_is_answered(app: App, before: str) -> None:
+    query = f"before={before}"
+    assert get(app, "/models/tiny/releases", query).status == "200 OK"
+    assert get(app, "/quarantine", query).status == "200 OK"
+
+
 def test_refused_messages_have_pages(app: App, story: Scenario) -> None:
     (record,) = story.quarantine()
     listed = get(app, "/quarantine")
@@ -238,78 +285,62 @@ def test_models_are_searched_for(query: str, found: int) -> None:
     assert len(models_page(rows, query, 1).rows) == found
 
 
-def test_documents_that_have_not_changed_are_not_parsed_again() -> None:
-    scenario = Scenario()
-    scenario.given_serving("1", rollout={"bake_seconds": 0})
-    document = scenario.store.get("models/tiny")
-    assert isinstance(document, Document)
-    sources = Sources(Connection(scenario.world, PROJECT, "here"), 0, 0)
-    first = sources.models("", 1).rows[0]
-    assert sources.models("", 1).rows[0] is first
-    scenario.store.commit(Put("models/tiny", document.data | {"waiting_for": "nobody"}))
-    assert sources.models("", 1).rows[0].waiting_for == "nobody"
+class Source:
+    """A value that is read when the test says so."""
+
+    def __init__(self) -> None:
+        self.reads, self.begun, self.go_on = 0, threading.Event(), threading.Event()
+        self.problem = ""
+
+    def __call__(self) -> int:
+        self.reads += 1
+        self.begun.set()
+        assert self.go_on.wait(10)
+        if self.problem:
+            raise StoreError(self.problem)
+        return self.reads
 
 
-def test_a_snapshot_is_read_anew_when_it_is_too_old() -> None:
-    seconds, reads = [0.0], [0]
+def test_a_snapshot_serves_what_it_has_while_it_is_read_anew() -> None:
+    seconds, source = [0.0], Source()
+    snapshot = Snapshot(source, lambda: seconds[0], Times(fresh=5, patience=0.01, stale=600))
+    source.go_on.set()
+    assert [snapshot.get().value, snapshot.get().value] == [1, 1]
+    source.go_on.clear()
+    seconds[0] = 100
+    assert [snapshot.get().value, snapshot.get().value] == [1, 1]
+    assert source.reads == 2, "one thread reads for all"
+    source.go_on.set()
+    assert snapshot.begin().result(10) == Reading(2, 100)
+    assert (snapshot.get().value, source.reads) == (2, 2)
 
-    def read() -> int:
-        reads[0] += 1
-        return reads[0]
 
-    snapshot = Snapshot(read, lambda: seconds[0], 5, 60)
-    assert [snapshot.get(), snapshot.get()] == [1, 1]
-    seconds[0] = 61
-    assert snapshot.get() == 2
-
-
-def test_a_snapshot_that_was_begun_is_read_once_and_its_failure_is_reported() -> None:
-    begun, go_on = threading.Event(), threading.Event()
-    values: list[str | Exception] = [ValueError("later"), ValueError("down")]
-
-    def read() -> str:
-        begun.set()
-        assert go_on.wait(10)
-        value = values.pop()
-        if isinstance(value, Exception):
-            raise value
-        return value
-
-    snapshot = Snapshot(read, lambda: 0.0, 5, 60)
-    snapshot.begin()
-    assert begun.wait(10)
-    go_on.set()
-    with pytest.raises(ValueError, match="later"):
+def test_a_snapshot_says_why_it_is_old_and_ends_when_it_is_too_old() -> None:
+    seconds, source = [0.0], Source()
+    snapshot = Snapshot(source, lambda: seconds[0], Times(fresh=5, patience=10, stale=600))
+    source.go_on.set()
+    source.problem = "down"
+    with pytest.raises(StoreError, match="down"):
         snapshot.get()
-    values.append("read")
-    begun.clear()
-    go_on.clear()
-    snapshot.begin()
-    assert begun.wait(10)
-    go_on.set()
-    assert [snapshot.get(), snapshot.get(), len(values)] == ["read", "read", 0]
+    source.problem = ""
+    assert snapshot.get().value == 2
+    source.problem, seconds[0] = "down", 599
+    assert snapshot.get() == Reading(2, 0, "down")
+    seconds[0] = 600
+    with pytest.raises(StoreError, match="down"):
+        snapshot.get()
 
 
-def test_a_snapshot_is_read_in_the_background_while_the_last_one_will_do() -> None:
-    seconds, begun, go_on = [0.0], threading.Event(), threading.Event()
-    values = iter(("first", "second", "second"))
-
-    def read() -> str:
-        value = next(values)
-        if value == "second":
-            begun.set()
-            assert go_on.wait(10)
-        return value
-
-    snapshot = Snapshot(read, lambda: seconds[0], 5, 60)
-    assert snapshot.get() == "first"
-    seconds[0] = 6
-    assert snapshot.get() == "first"
-    assert begun.wait(10)
-    assert snapshot.get() == "first", "nobody waits, and nobody else reads"
-    seconds[0] = 70
-    go_on.set()
-    assert snapshot.get() == "second", "what is too old is awaited"
+def test_many_models_are_read_less_often(story: Scenario) -> None:
+    """Each costs: ten thousand of them are not read every five seconds."""
+    seconds = [0.0]
+    snapshot = Snapshot(
+        lambda: seconds[0], lambda: seconds[0], Times(5, 10, 600), cost=lambda _: 100.0
+    )
+    found = []
+    for seconds[0] in (0.0, 99.0, 100.0):
+        found.append(snapshot.get().value)
+    assert found == [0.0, 0.0, 100.0]
 
 
 def test_each_entry_is_on_one_part_of_the_log(story: Scenario) -> None:
@@ -428,12 +459,12 @@ def test_any_query_is_answered(app: App, query: str) -> None:
 def test_the_service_needs_only_the_functions_packages() -> None:
     code = (
         "import sys; sys.modules |= {'rich': None, 'typer': None}\n"
-        "import os; os.environ['GOOGLE_CLOUD_PROJECT'] = 'demo'\n"
-        "os.environ['SLIPWAY_STORE'] = 'sqlite::memory:'\n"
+        "environment = {'GOOGLE_CLOUD_PROJECT': 'demo', 'SLIPWAY_STORE': 'sqlite::memory:'}\n"
+        "environment['SLIPWAY_DASHBOARD_PROXY'] = 'other'\n"
         "from console.dashboard.service import make_app\n"
         "from wsgiref.util import setup_testing_defaults\n"
         "environ = {'HTTP_HOST': 'dashboard.example'}; setup_testing_defaults(environ)\n"
-        "body = make_app()(environ, lambda status, headers: print(status))\n"
+        "body = make_app(environment)(environ, lambda status, headers: print(status))\n"
         "assert b'There are no models yet' in body[0]\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -10,17 +10,22 @@ from typing import Any
 
 import pytest
 
+from console.views import status_view
 from infra.store.documents import (
+    SUMMARY_FIELDS,
+    Summary,
     UnknownSchema,
     from_document,
     intent_from_document,
     intent_to_document,
+    read_summary,
     release_from_document,
     release_from_record,
     release_to_document,
     release_to_record,
     to_document,
 )
+from infra.store.port import value_at, with_fields
 from rollout.counts import Counts, ReleaseCount
 from rollout.course import Course, PhaseStart, PhaseTime, Prediction
 from rollout.gates.burn import History
@@ -86,6 +91,11 @@ PHASES: dict[str, Phase] = {
     ),
     "retiring": Retiring(at(4), "retired by ann", is_drained=False, routed_since=at(6)),
 }
+EMPTIER = (
+    ModelState(Desired("tiny")),
+    ModelState(Desired("tiny", ONE, 1), Rollout(stable=ONE)),
+    ModelState(Desired("tiny", TWO, 2, paused="by ann"), Rollout(stable=ONE)),
+)
 KEPT = Kept(ONE, "blue", at(2), at(15))
 FULL = ModelState(
     desired=Desired(
@@ -450,6 +460,29 @@ def test_a_state_is_read_back_equal_in_every_phase(name: str) -> None:
     document = to_document(state)
     assert document["rollout"]["phase"]["name"] == name
     assert from_document(document) == state
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_a_summary_says_what_the_state_says(name: str) -> None:
+    states = [replace(FULL, rollout=replace(FULL.rollout, phase=PHASES[name])), *EMPTIER]
+    for state in states:
+        document = to_document(state)
+        found = read_summary(
+            with_fields((each, value_at(document, each)) for each in SUMMARY_FIELDS)
+        )
+        view = status_view(state)
+        assert found == Summary(
+            model=view.model,
+            stable=view.stable,
+            candidate=view.candidate,
+            desired=view.desired,
+            phase=view.phase,
+            on_hold=view.on_hold,
+            paused=view.paused,
+            warning=view.conditions[0].why if view.conditions else "",
+            waiting_for=view.waiting_for,
+            last_failed=view.last_failed,
+        )
 
 
 def test_each_phase_is_stored_with_its_fields() -> None:

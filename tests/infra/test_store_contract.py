@@ -13,7 +13,18 @@ from typing import Any
 import pytest
 
 from infra.store.firestore import FirestoreStore
-from infra.store.port import Conflict, Create, Delete, Due, Put, Replace, Store, Unstorable, Write
+from infra.store.port import (
+    Conflict,
+    Create,
+    Delete,
+    Due,
+    Place,
+    Put,
+    Replace,
+    Store,
+    Unstorable,
+    Write,
+)
 from infra.store.sqlite import SqliteStore
 from tests.assurance.simulation.memory import MemoryStore
 
@@ -428,6 +439,34 @@ def test_a_collection_is_listed_by_id_in_pages(store: Store) -> None:
     assert pages == [names[0:3], names[3:6], names[6:8]]
     assert [document.path for document in store.list("outbox", 1, "b")] == ["outbox/é"]
     assert store.list("outbox", 1)[0].version == version_of(store, "outbox/10")
+
+
+def test_a_list_may_have_some_fields_alone(store: Store) -> None:
+    whole = {"a": {"b": {"c": True, "d": 1}, "e": [{"at": NOON}]}, "f": None, "g": 1.5, "at": NOON}
+    store.commit(Create("outbox/1", whole), Create("outbox/2", {"a": "flat", "f": 0}))
+    (first, second) = store.list("outbox", 2, fields=("a.b.c", "a.e", "f", "missing.too", "at"))
+    assert first.data == {"a": {"b": {"c": True}, "e": [{"at": NOON}]}, "at": NOON}
+    assert type(first.data["a"]["b"]["c"]) is bool
+    assert second.data == {"f": 0}
+    assert store.list("outbox", 1, fields=("g",))[0].data == {"g": 1.5}
+    assert first.version == version_of(store, "outbox/1")
+
+
+@pytest.mark.parametrize("step", [1, timedelta(microseconds=1)])
+def test_the_newest_are_listed_first_in_pages(store: Store, step: Any) -> None:
+    first: Any = 9 if step == 1 else NOON
+    values = {"a": first, "b": first + step, "c": first + step, "é": first + 5 * step}
+    store.commit(
+        *(Create(f"outbox/{name}", {"by": value, "x": 1}) for name, value in values.items()),
+        Create("outbox/none", {"x": 1}),
+        Create("other/d", {"by": first}),
+    )
+    found, before = [], None
+    while page := store.list_newest("outbox", "by", 2, before, ("by",)):
+        last = page[-1]
+        before = Place(last.data["by"], last.path.rpartition("/")[2])
+        found += [(each.path, each.data) for each in page]
+    assert found == [(f"outbox/{name}", {"by": values[name]}) for name in ("é", "c", "b", "a")]
 
 
 def test_a_list_contains_only_its_own_collection(store: Store) -> None:

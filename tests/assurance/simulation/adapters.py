@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from infra.store import outbox
-from infra.store.port import Document, Due, Write
+from infra.store.port import Document, Due, Place, Write
 from infra.store.sqlite import SqliteStore
 from tests.assurance.simulation.memory import MemoryStore
 from tests.assurance.simulation.schedule import Fault
@@ -76,13 +76,32 @@ class SimStore:
         )
 
     def list(
-        self, collection_path: str, limit: int, after: str | None = None
+        self,
+        collection_path: str,
+        limit: int,
+        after: str | None = None,
+        fields: Sequence[str] = (),
     ) -> tuple[Document, ...]:
         return self._boundary(
             "store.list",
             collection_path,
             False,
-            lambda _: self._store.list(collection_path, limit, after),
+            lambda _: self._store.list(collection_path, limit, after, fields),
+        )
+
+    def list_newest(
+        self,
+        collection_path: str,
+        by: str,
+        limit: int,
+        before: Place | None = None,
+        fields: Sequence[str] = (),
+    ) -> tuple[Document, ...]:
+        return self._boundary(
+            "store.list_newest",
+            collection_path,
+            False,
+            lambda _: self._store.list_newest(collection_path, by, limit, before, fields),
         )
 
     def commit(self, *writes: Write) -> dict[str, str]:

@@ -7,7 +7,7 @@ and a test holds a run on this store to the same trace as one on SQLite.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,8 +21,11 @@ from infra.store.port import (
     Delete,
     Document,
     Due,
+    Place,
     Replace,
     Write,
+    value_at,
+    with_fields,
 )
 
 
@@ -68,16 +71,39 @@ class MemoryStore:
         return tuple(Due(at, name.decode(), number) for at, name, number in rest[:limit])
 
     def list(
-        self, collection_path: str, limit: int, after: str | None = None
+        self,
+        collection_path: str,
+        limit: int,
+        after: str | None = None,
+        fields: Sequence[str] = (),
     ) -> tuple[Document, ...]:
         check_path(collection_path, collection=True)
         first = (after or "").encode()
         found = sorted(
             name.encode() for name in self._names.get(collection_path, ()) if name.encode() > first
         )
-        return tuple(
-            self._documents[f"{collection_path}/{name.decode()}"] for name in found[:limit]
+        paths = (f"{collection_path}/{name.decode()}" for name in found[:limit])
+        return tuple(_selected(self._documents[path], fields) for path in paths)
+
+    def list_newest(
+        self,
+        collection_path: str,
+        by: str,
+        limit: int,
+        before: Place | None = None,
+        fields: Sequence[str] = (),
+    ) -> tuple[Document, ...]:
+        check_path(collection_path, collection=True)
+        names = self._names.get(collection_path, ())
+        places = (
+            Place(value, name)
+            for name in names
+            if (value := value_at(self._documents[f"{collection_path}/{name}"].data, by))
+            is not None
         )
+        found = sorted((each for each in places if not before or each < before), reverse=True)
+        paths = (f"{collection_path}/{each.id}" for each in found[:limit])
+        return tuple(_selected(self._documents[path], fields) for path in paths)
 
     def _conflict_reason(self, write: Write) -> str | None:
         existing = self._documents.get(write.path)
@@ -106,6 +132,13 @@ class MemoryStore:
         if existing is None or existing.data != data:
             existing = self._documents[write.path] = Document(write.path, data, str(self._commits))
         return existing.version
+
+
+def _selected(document: Document, fields: Sequence[str]) -> Document:
+    if not fields:
+        return document
+    data = with_fields((name, value_at(document.data, name)) for name in fields)
+    return Document(document.path, data, document.version)
 
 
 def _normalize(value: Any) -> Any:
