@@ -30,7 +30,7 @@ from local import emulators
 from tests.scenario import Scenario
 
 MODELS, RUNS = 1000, 5
-A_COMMIT = 100
+A_COMMIT = 50
 MODEL = "model-0500"
 DIFFERS = 2  # the exit status of a plan that would change something
 PAGES = ("/", f"/models/{MODEL}")
@@ -154,7 +154,7 @@ def _firestore_row() -> Row:
     if why := emulators.missing("firestore"):
         return row(name, None, why)
     with emulators.running("firestore") as addresses:
-        store = FirestoreStore("bench", emulator=addresses["firestore"])
+        store = FirestoreStore("bench", emulator=addresses["firestore"], timeout_seconds=60)
         _fill(store)
         found = []
         for _ in range(RUNS):

@@ -80,7 +80,9 @@ class Iap:
         key = self._keys.find(str(header.get("kid")))
         if key is None:
             raise ValueError("its key is none of Google's")
-        claims = jwt.decode(token, key, audience=self._audience, clock_skew_in_seconds=SKEW_SECONDS)
-        if claims.get("iss") != ISSUER:
+        payload = jwt.decode(
+            token, key, audience=self._audience, clock_skew_in_seconds=SKEW_SECONDS
+        )
+        if payload.get("iss") != ISSUER:
             raise ValueError(f"its issuer must be {ISSUER}")
         return ""

@@ -65,11 +65,11 @@ def google() -> Iterator[Google]:
     found.server.server_close()
 
 
-def token(key: Any = KEY, kid: str = "one", **claims: object) -> str:
+def token(key: Any = KEY, kid: str = "one", **payload: object) -> str:
     now = int(time.time())
     usual = {"iss": ISSUER, "aud": AUDIENCE, "iat": now, "exp": now + 600, "email": "ann@example"}
     signer = crypt.RSASigner if isinstance(key, rsa.RSAPrivateKey) else crypt.ES256Signer
-    return str(jwt.encode(signer(key, kid), usual | claims), "ascii")
+    return str(jwt.encode(signer(key, kid), usual | payload), "ascii")
 
 
 def answer(app: App, header: str | None) -> Answer:
