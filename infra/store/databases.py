@@ -8,10 +8,10 @@ lies among the documents, where functions may write, has no effect.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from infra.store.port import Document, Due, Store, StoreError, Write
+from infra.store.port import Document, Due, Place, Store, StoreError, Write
 
 SETTINGS_DATABASE = "slipway-settings"
 SETTINGS = frozenset(
@@ -53,6 +53,20 @@ class TwoDatabases:
         return self._documents.list_due(now, limit, after)
 
     def list(
-        self, collection_path: str, limit: int, after: str | None = None
+        self,
+        collection_path: str,
+        limit: int,
+        after: str | None = None,
+        fields: Sequence[str] = (),
     ) -> tuple[Document, ...]:
-        return self._documents.list(collection_path, limit, after)
+        return self._documents.list(collection_path, limit, after, fields)
+
+    def list_newest(
+        self,
+        collection_path: str,
+        by: str,
+        limit: int,
+        before: Place | None = None,
+        fields: Sequence[str] = (),
+    ) -> tuple[Document, ...]:
+        return self._documents.list_newest(collection_path, by, limit, before, fields)
