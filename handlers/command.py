@@ -24,6 +24,7 @@ from rollout.accept import accept
 from rollout.intents import serving_release
 from rollout.model import Intent, Phase, Release, phase_name
 from rollout.policy.caps import violations
+from rollout.policy.signers import unsigned
 from rollout.spec.compatibility import incompatible, restorable
 from rollout.spec.message import CommandGiven, ReleaseRequested
 from rollout.state import ModelState
@@ -176,7 +177,8 @@ def _reserve(
         is_kept = _is_kept(state, release)
         problems = incompatible(stable.spec, release.spec) if stable and not is_kept else ()
         caps = violations(policy, release.spec, stable.spec if stable else None)
-        why = (*map(str, problems), *caps)
+        missing = unsigned(policy, state.desired.model, release.version, release.spec.artifact)
+        why = (*map(str, problems), *caps, *missing)
     why = why or admission.violations_beside_others(world, policy, state, release)
     if why:
         raise Refuse(*why)

@@ -52,6 +52,7 @@ from rollout.plan_hash import changed_documents, settled_before
 from rollout.policy.caps import violations
 from rollout.policy.gate_hosts import unasked_gates
 from rollout.policy.policy import Policy
+from rollout.policy.signers import expired, unsigned
 from rollout.spec.compatibility import incompatible
 from rollout.spec.images import TaggedImage, refusal, tagged_image
 from rollout.spec.message import (
@@ -368,6 +369,8 @@ def _violations(
     stable = serving_release(state.rollout)
     why = (
         *violations(policy, release.spec, stable.spec if stable else None),
+        *unsigned(policy, state.desired.model, release.version, release.spec.artifact),
+        *expired(policy, release.spec.artifact, world.clock.now()),
         *admission.violations_beside_others(world, policy, state, release),
     )
     if why:

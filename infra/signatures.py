@@ -2,8 +2,8 @@
 and openssl create them), or Ed25519.
 
 Passed to the policy by `infra/settings.py`, for policies that name signers or approvers. The signed
-data is the image's name as in the release, up to and including its digest, or a line that
-`handlers/command.py` makes; no network access. The cryptography library is imported at first use.
+text is a line of `rollout/policy/signers.py` or `handlers/command.py`; no network access. The
+cryptography library is imported at first use.
 Invariant: an invalid signature counts as no signature, and a key that cannot be parsed is an error,
 not one signer fewer.
 """

@@ -26,8 +26,8 @@ from rollout import gates, model, strategies
 from rollout.notifications import settings as notifications
 from rollout.notifications.forms import webhook_body
 from rollout.notifications.settings import load_notifications
-from rollout.policy.caps import violations
 from rollout.policy.policy import Policy, load_policy
+from rollout.policy.signers import unsigned
 from rollout.sources import model as model_of_sources
 from rollout.sources import settings as sources
 from rollout.spec.message import CommandGiven, ReleaseRequested, decode_json, parse, resolve
@@ -396,15 +396,12 @@ def test_the_commands_that_sign_an_image_work(tmp_path: Path) -> None:
         ["bash", "-euc", commands], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     image = commands.partition("IMAGE=")[2].split()[0]
-    signers = ((tmp_path / "signer.pub").read_text(),)
-    assert is_signed(image, done.stdout, signers)
-    assert not is_signed(image[:-1], done.stdout, signers)
-    with_policy = load_policy({"signers": list(signers)}, is_signed=is_signed)
-    signed = {"image": image, "signature": done.stdout}
-    assert (
-        violations(with_policy, resolve(ReleaseRequested("tiny", "1", {"artifact": signed}), None))
-        == ()
-    )
+    signers = [(tmp_path / "signer.pub").read_text()]
+    with_policy = load_policy({"signers": signers}, is_signed=is_signed)
+    signed = {"image": image, "signature": done.stdout.strip()}
+    artifact = resolve(ReleaseRequested("tiny", "1", {"artifact": signed}), None).artifact
+    assert unsigned(with_policy, "tiny", "1", artifact) == ()
+    assert unsigned(with_policy, "other", "1", artifact) != ()
 
 
 def plain(value: dict[str, Any]) -> Any:

@@ -17,7 +17,7 @@ from rollout.policy.prices import missing_price
 from rollout.policy.usage import Cap, caps_of, display_amount, max_usage
 from rollout.spec.defaults import DEFAULT_BOOT_IMAGES
 from rollout.spec.machines import is_of_unknown_series
-from rollout.spec.model import Artifact, Spec
+from rollout.spec.model import Spec
 
 
 def violations(policy: Policy, spec: Spec, stable: Spec | None = None) -> tuple[str, ...]:
@@ -47,7 +47,6 @@ def violations(policy: Policy, spec: Spec, stable: Spec | None = None) -> tuple[
         _unlisted_image("machine.image", machine.image, policy.images)
         if machine.image not in DEFAULT_BOOT_IMAGES
         else None,
-        _unsigned(policy, spec.artifact),
         *unlisted_gates(spec.rollout.gates, policy.gate_hosts),
     )
     return tuple(violation for violation in found if violation)
@@ -134,27 +133,4 @@ def _uncountable(policy: Policy, machine_type: str) -> str | None:
     return (
         f"machine.type: policy limits accelerators, and the number that {machine_type} has is"
         " unknown; list the type in machine_types to allow it"
-    )
-
-
-def _unsigned(policy: Policy, artifact: Artifact) -> str | None:
-    if not policy.signers:
-        return None
-    if artifact.image is None:
-        return (
-            "artifact.startup_script: policy requires a signed image; a start-up script cannot be"
-            " signed"
-        )
-    if "@sha256:" not in artifact.image:
-        return (
-            "artifact.image: policy requires a signed image, named by its digest; got"
-            f" {artifact.image}"
-        )
-    if artifact.signature is None:
-        return "artifact.signature: policy requires a signed image; got no signature"
-    if policy.is_signed(artifact.image, artifact.signature, policy.signers):
-        return None
-    return (
-        f"artifact.signature: policy requires a signature of {artifact.image} by one of its"
-        f" {len(policy.signers)} signers; got another"
     )

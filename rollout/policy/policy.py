@@ -17,11 +17,11 @@ from rollout.policy.prices import Prices
 from rollout.policy.stop import Stop, load_stop
 
 IsSigned = Callable[[str, str, tuple[str, ...]], bool]
-"""Whether a signature (base64) of an image's full name, digest included, verifies against one of
-the public keys. Raises ValueError for a key that is not one."""
+"""Whether a signature (base64) of a text verifies against one of the public keys. Raises ValueError
+for a key that is not one."""
 
 
-def never_signed(image: str, signature: str, signers: tuple[str, ...]) -> bool:
+def never_signed(text: str, signature: str, signers: tuple[str, ...]) -> bool:
     return False
 
 

@@ -70,10 +70,10 @@ class Artifact(Section):
             " release is accepted"
         ),
     )
-    signature: types.Signature | None = Field(
+    signature: types.ImageSignature | None = Field(
         default=None,
         description=(
-            "A signature of `image`, exactly as written here; required if the policy names signers"
+            "By which a signer lets `image` run as this model; required if the policy names signers"
         ),
     )
     startup_script: types.Script | None = Field(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from ipaddress import AddressValueError, IPv4Address
 from typing import Annotated, Any
 
@@ -106,6 +107,13 @@ def _image(reference: str) -> str:
     ):
         raise ValueError
     return reference
+
+
+def _image_signature(signature: str) -> str:
+    _, has_end, end = signature.partition(" until ")
+    if has_end:
+        datetime.fromisoformat(end)  # raises ValueError
+    return signature
 
 
 def _weights(uri: str) -> str:
@@ -218,6 +226,20 @@ Signature = Annotated[
     str,
     Field(min_length=64, max_length=200, pattern=r"^[A-Za-z0-9+/]+={0,2}$"),
     Allowed("a signature in base64, of 64 to 200 characters"),
+]
+ImageSignature = Annotated[
+    str,
+    Field(
+        min_length=64,
+        max_length=230,
+        pattern=r"^[A-Za-z0-9+/]{62,200}={0,2}"
+        r"( until [0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?$",
+    ),
+    AfterValidator(_image_signature),
+    Allowed(
+        "a signature in base64, of 64 to 200 characters, and ` until 2027-01-01T00:00:00Z` if the"
+        " signed text ends so"
+    ),
 ]
 Script = Annotated[
     str,

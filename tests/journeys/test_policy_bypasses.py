@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import fields
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ CAPS: dict[str, tuple[Any, str]] = {
     "signers": ([STRANGER.public_key], "artifact.signature"),
 }
 POLICIES = [pytest.param({name: value}, path, id=name) for name, (value, path) in CAPS.items()]
-SIGNED = {"image": DIGEST, "signature": SIGNER.signature(DIGEST)}
+SIGNED = {"image": DIGEST, "signature": SIGNER.signature(f"run tiny {DIGEST}")}
 
 
 def publish(story: Scenario, version: str = "1", **more: Any) -> None:
@@ -290,16 +291,14 @@ def test_the_signature_must_be_of_the_releases_present_image() -> None:
     other, tagged = DIGEST.replace("tiny@", "other@"), DIGEST.partition("@")[0] + ":1"
     unsigned: dict[str, dict[str, Any]] = {
         "artifact.signature: policy requires a signed image; got no signature": {"image": DIGEST},
-        f"artifact.signature: policy requires a signature of {other} by one of its 1 signers": (
+        f"artifact.signature: policy requires a signature of 'run m1 {other}'": (
             SIGNED | {"image": other}
         ),
-        f"artifact.signature: policy requires a signature of {DIGEST} by": (
-            SIGNED | {"signature": STRANGER.signature(DIGEST)}
-        ),
+        f"artifact.signature: policy requires a signature of 'run m2 {DIGEST}'": SIGNED,
         "artifact.startup_script: policy requires a signed image": {"startup_script": "true"},
         "artifact.image: policy requires a signed image, named by its digest": {
             "image": tagged,
-            "signature": SIGNER.signature(tagged),
+            "signature": SIGNER.signature(f"run m4 {tagged}"),
         },
     }
     for number, (why, artifact) in enumerate(unsigned.items()):
@@ -318,13 +317,53 @@ def test_removing_a_key_rolls_back_releases_in_progress_that_only_it_signed() ->
     story = Scenario()
     story.given_policy(signers=[SIGNER.public_key, STRANGER.public_key])
     second = DIGEST.replace("tiny@", "other@")
-    signed = {"image": second, "signature": STRANGER.signature(second)}
+    signed = {"image": second, "signature": STRANGER.signature(f"run tiny {second}")}
     story.given_serving("1", artifact=signed, placement=GPU_ZONES)
     publish(story, "2", rollout={"bake_seconds": 600})
     story.when_phase_reached("step_2")
     story.given_policy(signers=[STRANGER.public_key])
     story.when_settled()
     assert (story.serving_version(), story.reason("2")) == ("1", "policy")
+
+
+def test_after_a_signature_ends_nothing_new_is_published_with_it_and_the_way_back_is_open() -> None:
+    story = Scenario()
+    story.given_policy(signers=[SIGNER.public_key])
+    until = f" until {story.clock.now() + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
+    signature = SIGNER.signature(f"run tiny {DIGEST}{until}") + until
+    first = {"image": DIGEST, "signature": signature}
+    scaling = {"min": 3, "max": 6}
+    event = {"model": "tiny", "version": "1", "artifact": first, "scaling": scaling}
+    story.when_published(event)
+    story.when_settled()
+    other = DIGEST.replace("tiny@", "other@")
+    story.given_serving(
+        "2", artifact={"image": other, "signature": SIGNER.signature(f"run tiny {other}")}
+    )
+    story.when_minutes_pass(60)
+    for again in ({"force": True}, {"version": "3"}):
+        story.when_published(event | again)
+    refused = [each["why"] for each in story.quarantine()]
+    assert [f"valid; got one{until}" in why for why in refused] == [True, True]
+    story.when_commanded("rollback", version="1")
+    story.when_settled()
+    assert story.serving_version() == "1"
+
+
+def test_what_only_a_removed_key_signed_serves_on_and_is_not_returned_to() -> None:
+    story = Scenario()
+    story.given_policy(signers=[SIGNER.public_key, STRANGER.public_key])
+    story.given_serving("1", artifact=SIGNED)
+    other = DIGEST.replace("tiny@", "other@")
+    signed = {"image": other, "signature": STRANGER.signature(f"run tiny {other}")}
+    story.given_policy(signers=[STRANGER.public_key])
+    story.when_minutes_pass(10)
+    assert story.serving_version() == "1"
+    story.given_serving("2", artifact=signed)
+    story.when_commanded("rollback", version="1")
+    assert f"requires a signature of 'run tiny {DIGEST}'" in story.quarantine()[0]["why"]
+    story.when_settled()
+    assert story.serving_version() == "2"
 
 
 def test_content_that_was_rolled_back_is_refused_under_another_signature() -> None:

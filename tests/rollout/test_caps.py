@@ -74,14 +74,6 @@ DIGEST = f"eu-docker.pkg.dev/p/r/tiny@sha256:{'0' * 64}"
             ),
         ),
         (
-            Policy(signers=("a key",)),
-            {"artifact": {"image": f"host/app@sha256:{'0' * 64}", "signature": "A" * 88}},
-            (
-                f"artifact.signature: policy requires a signature of host/app@sha256:{'0' * 64} by"
-                " one of its 1 signers; got another"
-            ),
-        ),
-        (
             Policy(images=("gcr.io/", "eu.gcr.io/")),
             {},
             (
@@ -326,58 +318,3 @@ def test_a_machine_of_an_unknown_series_is_refused_where_accelerators_are_limite
         )
         == ()
     )
-
-
-# ---- Signatures
-
-
-def signed(image: str, signature: str | None = "x" * 88) -> Spec:
-    return release("1", artifact={"image": image, "signature": signature}).spec
-
-
-def test_a_signature_is_checked_for_the_digest_and_all_signers() -> None:
-    calls: list[tuple[str, str, tuple[str, ...]]] = []
-
-    def signed_by_the_second(image: str, signature: str, signers: tuple[str, ...]) -> bool:
-        calls.append((image, signature, signers))
-        return signers[1] == "key two"
-
-    policy = Policy(signers=("key one", "key two"), is_signed=signed_by_the_second)
-    assert violations(policy, signed(DIGEST)) == ()
-    assert calls == [(DIGEST, "x" * 88, ("key one", "key two"))]
-    assert violations(replace(policy, signers=("key one", "key three")), signed(DIGEST)) == (
-        (
-            f"artifact.signature: policy requires a signature of {DIGEST} by one of its 2 signers;"
-            " got another"
-        ),
-    )
-
-
-def test_a_missing_signature_digest_or_image_is_refused() -> None:
-    policy = Policy(signers=("key",), is_signed=lambda *_: True)
-    assert violations(policy, signed(DIGEST, None)) == (
-        "artifact.signature: policy requires a signed image; got no signature",
-    )
-    tagged = release("1").spec
-    assert violations(policy, tagged) == (
-        (
-            "artifact.image: policy requires a signed image, named by its digest; got"
-            " eu-docker.pkg.dev/p/r/tiny:1"
-        ),
-    )
-    script = release("1", artifact={"startup_script": "true"}).spec
-    assert violations(policy, script) == (
-        "artifact.startup_script: policy requires a signed image; a start-up script cannot be"
-        " signed",
-    )
-    assert violations(Policy(), signed(DIGEST, None)) == violations(Policy(), tagged) == ()
-
-
-def test_without_a_verifier_no_signature_is_accepted() -> None:
-    signed = release(
-        "1", artifact={"image": f"host/app@sha256:{'0' * 64}", "signature": "A" * 88}
-    ).spec
-    assert (
-        violations(replace(Policy(signers=("a key",)), is_signed=lambda *given: True), signed) == ()
-    )
-    assert violations(Policy(signers=("a key",)), signed) != ()
