@@ -21,7 +21,7 @@ from compute_emulator import LoggedCall
 from handlers.reconcile.loop import reconcile
 from tests.concurrent import ConcurrentScenario
 from tests.routes import canaries_and_a_rollback
-from tests.scenario import InterceptedBus, InterceptedStore, Scenario, intercepted_adapter
+from tests.scenario import InterceptedBus, InterceptedStore, Scenario, intercepted_transport
 
 PASSES, BATCHES = 40, 5
 WRITE_SECONDS = 30.0
@@ -103,7 +103,7 @@ def settled() -> tuple[Row, Row]:
         InterceptedBus(scenario.bus, counting("bus")),
     )
     world = scenario.new_worker(
-        store, bus, intercepted_adapter(scenario.emulator, counting("compute"))
+        store, bus, intercepted_transport(scenario.emulator, counting("compute"))
     )
     reconcile(world, "tiny")  # creates its clients
     scenario.emulator.calls.clear()
@@ -165,7 +165,7 @@ def routes() -> tuple[Row, Row]:
 
 
 def _serving() -> Scenario:
-    scenario = Scenario()
+    scenario = Scenario(is_fast=False)
     scenario.when_published(release_message("1"))
     scenario.when_settled()
     if scenario.serving_version() != "1":

@@ -1,9 +1,9 @@
 """The steps of a journey: given a world, when an event arrives and time passes, then this exists
 and serves.
 
-All code is the deployed code. Events go through the entry points' handlers, the real Compute client
-talks to the Compute Engine emulator in process, and time is virtual, so an hour passes in a moment.
-Journeys assert the world, not the calls.
+All code is the deployed code, from the entry points' handlers to the requests that the Compute
+Engine emulator answers in process. Time is virtual, so an hour passes in a moment. Journeys assert
+the world, not the calls.
 """
 
 from __future__ import annotations
@@ -17,21 +17,13 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlencode
 
-import requests
-from requests.adapters import BaseAdapter
-from requests.structures import CaseInsensitiveDict
-
-from compute_emulator import Emulator
+from compute_emulator import Emulator, Request, Response
 from compute_emulator import VirtualClock as CloudClock
 from handlers import alert, approval, artifact, release, status, wakeup
 from infra.bus.embedded import EmbeddedBus
 from infra.bus.envelope import RELEASE_TYPE, CloudEventLike, Message, parse_message
 from infra.bus.port import Bus
-from infra.compute.calls import Calls
-from infra.compute.client import Compute
-from infra.compute.endpoints import Endpoint
 from infra.fleet import naming
 from infra.metrics.port import Metrics
 from infra.notifications.port import Notifier
@@ -47,9 +39,10 @@ from infra.wiring import World
 from rollout.spec.model import Spec
 from rollout.spec.steps import DEFAULT_PERCENTS
 from rollout.state import ModelState
+from tests.compute_calls import Transport, make_compute
+from tests.memory_store import MemoryStore
 
 PROJECT = "demo"
-ENDPOINT = "http://compute.local"
 APPROVALS = "model-approvals"
 ALERTS = "model-alerts"
 ARTIFACTS = ("gcr", "cloud-builds", "model-artifacts")
@@ -114,17 +107,16 @@ Change = Callable[[], Any]
 Intercept = Callable[[Change], Any]
 
 
-class InterceptedStore(SqliteStore):
-    """The real store; `intercept` gets every commit."""
+class InterceptedStore:
+    """The store of a scenario; `intercept` gets every commit."""
 
-    _intercept: Intercept
-
-    def __init__(self, store: SqliteStore, intercept: Intercept) -> None:
-        self.__dict__ = {**store.__dict__, "_intercept": intercept}
+    def __init__(self, store: MemoryStore | SqliteStore, intercept: Intercept) -> None:
+        self._store, self._intercept = store, intercept
+        self.get, self.get_many = store.get, store.get_many
+        self.list, self.list_due, self.list_newest = store.list, store.list_due, store.list_newest
 
     def commit(self, *writes: Write) -> dict[str, str]:
-        intercept, commit = self._intercept, super().commit
-        committed: dict[str, str] = intercept(lambda: commit(*writes))
+        committed: dict[str, str] = self._intercept(lambda: self._store.commit(*writes))
         return committed
 
 
@@ -141,64 +133,36 @@ class InterceptedBus:
         return published
 
 
-def intercepted_adapter(emulator: Emulator, intercept: Intercept) -> BaseAdapter:
+def intercepted_transport(emulator: Emulator, intercept: Intercept) -> Transport:
     """The emulator in process; `intercept` gets every change, but no read and no wait."""
 
-    def around(
-        request: requests.PreparedRequest, send: Callable[[], requests.Response]
-    ) -> requests.Response:
-        path = str(request.url).partition("?")[0]
-        is_read = request.method == "GET" or path.endswith(
+    def send(request: Request) -> Response:
+        path = request.target.partition("?")[0]
+        is_read = request.http == "GET" or path.endswith(
             ("/wait", "/getHealth", "/listManagedInstances")
         )
-        answer: requests.Response = send() if is_read else intercept(send)
+        answer: Response = (
+            emulator.handle(request) if is_read else intercept(lambda: emulator.handle(request))
+        )
         return answer
 
-    return emulator.adapter(around)
-
-
-class DirectCalls(Calls):
-    """The real calls with a session that hands each request to the adapter at once. What `requests`
-    does in between (merging settings, cookies, default headers) takes a quarter of a journey's
-    time; `tests/infra/test_compute.py` covers it.
-    """
-
-    def _make_client(self, endpoint: Endpoint) -> Any:
-        client = super()._make_client(endpoint)
-        client.transport._session = DirectSession(client.transport._session.get_adapter("https://"))
-        return client
-
-
-class DirectSession:
-    def __init__(self, adapter: BaseAdapter) -> None:
-        self._adapter = adapter
-
-    def request(
-        self,
-        method: str,
-        url: str,
-        params: Sequence[tuple[str, str]] = (),
-        data: str | None = None,
-        headers: Mapping[str, str] = MappingProxyType({}),
-        timeout: float | None = None,
-    ) -> requests.Response:
-        request = requests.PreparedRequest()
-        request.method, request.body = method, data
-        request.url = f"{url}?{urlencode(params)}" if params else url
-        request.headers = CaseInsensitiveDict(headers)
-        return self._adapter.send(request, timeout=timeout)
+    return send
 
 
 class Scenario:
     clock_type = VirtualClock
 
-    def __init__(self, cloud_clock: CloudClock | None = None) -> None:
+    def __init__(self, cloud_clock: CloudClock | None = None, *, is_fast: bool = True) -> None:
+        """`is_fast`: with a store in dictionaries and without Google's client, which take half of a
+        journey's time. Otherwise with SQLite and the client.
+        """
+        self._is_fast = is_fast
         self._cloud_clock = cloud_clock or CloudClock()
         self.clock = self.clock_type(self._cloud_clock)
         self.emulator = Emulator(PROJECT, self._cloud_clock, operation_seconds=1)
         self.emulator.set_behaviours([DEFAULT_BEHAVIOUR])
-        self.store = SqliteStore(":memory:")
-        self.settings = SqliteStore(":memory:")  # what people write
+        make_store = MemoryStore if is_fast else partial(SqliteStore, ":memory:")
+        self.store, self.settings = make_store(), make_store()  # settings: what people write
         self.bus = EmbeddedBus(self.clock)
         self.registry = EmulatedRegistry()
         self.tokens = itertools.count(1)
@@ -237,21 +201,20 @@ class Scenario:
         return self.new_worker(
             InterceptedStore(self.store, intercept),
             InterceptedBus(self.bus, intercept),
-            intercepted_adapter(self.emulator, intercept),
+            intercepted_transport(self.emulator, intercept),
         )
 
     def new_worker(
         self,
         store: Store | None = None,
         bus: Bus | None = None,
-        adapter: BaseAdapter | None = None,
+        transport: Transport | None = None,
     ) -> World:
         """Another function instance: a separate World over the same store, bus and emulator.
         Lease tokens are numbered, so that a run can be repeated exactly.
         """
-        adapter = adapter or self.emulator.adapter()
-        compute = Compute(PROJECT, self.clock, ENDPOINT, workers=1)
-        compute._calls = DirectCalls(PROJECT, self.clock, ENDPOINT, None, adapter)
+        transport = transport or self.emulator.handle
+        compute = make_compute(transport, PROJECT, self.clock, is_fast=self._is_fast)
         return World(
             self.clock,
             lambda: TwoDatabases(store or self.store, self.settings),

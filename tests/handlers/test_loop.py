@@ -22,7 +22,7 @@ from infra.store.port import Delete, Put
 from rollout.model import Desired
 from rollout.state import Lease, ModelState
 from tests.infra.build import NOON
-from tests.scenario import InterceptedStore, Scenario, intercepted_adapter
+from tests.scenario import InterceptedStore, Scenario, intercepted_transport
 
 Change = Callable[[], Any]
 
@@ -113,7 +113,7 @@ def test_a_pass_that_could_not_read_comes_later_instead_of_being_redelivered() -
             story.given_fault("error", method="compute.*.get", status=503)
         return answer
 
-    worker = story.new_worker(bus=bus, adapter=intercepted_adapter(story.emulator, then_fail))
+    worker = story.new_worker(bus=bus, transport=intercepted_transport(story.emulator, then_fail))
     reconcile(worker, "tiny")
     state, now = story.state(), story.clock.now()
     assert state.rollout.paused

@@ -31,7 +31,7 @@ from tests.routes import (
     planned,
     route,
 )
-from tests.scenario import InterceptedStore, Scenario, intercepted_adapter
+from tests.scenario import InterceptedStore, Scenario, intercepted_transport
 
 
 class Crash(BaseException):
@@ -226,7 +226,7 @@ def test_a_writer_may_crash_at_each_write(after: bool) -> None:
 
         worker = story.new_worker(
             InterceptedStore(story.store, crash),
-            adapter=intercepted_adapter(story.emulator, crash),
+            transport=intercepted_transport(story.emulator, crash),
         )
         is_crashed = False
         try:
@@ -280,7 +280,7 @@ def test_a_foreign_editor_may_edit_the_map_at_any_moment(at: int) -> None:
 
     worker = story.new_worker(
         InterceptedStore(story.store, interfere),
-        adapter=intercepted_adapter(story.emulator, interfere),
+        transport=intercepted_transport(story.emulator, interfere),
     )
     assert isinstance(ask(story, route(story, "a"), worker), Applied)
     edit(story)
@@ -298,7 +298,7 @@ def test_a_map_that_others_change_all_the_time_is_left_for_later() -> None:
         edit(story)
         return write()
 
-    worker = story.new_worker(adapter=intercepted_adapter(story.emulator, interfere))
+    worker = story.new_worker(transport=intercepted_transport(story.emulator, interfere))
     result = ask(story, route(story, "tiny"), worker)
     assert isinstance(result, Pending)
     assert "changed by others" in result.why

@@ -26,7 +26,7 @@ from infra.store.port import (
     Write,
 )
 from infra.store.sqlite import SqliteStore
-from tests.assurance.simulation.memory import MemoryStore
+from tests.memory_store import MemoryStore
 
 Open = Callable[[], Store]
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)

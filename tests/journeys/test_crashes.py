@@ -44,7 +44,7 @@ class CrashPoint:
 
 def play(crash_point: CrashPoint) -> Scenario:
     """A first release, then a second one."""
-    story = Scenario()
+    story = Scenario(is_fast=False)
     story.given_crashing_workers(crash_point.intercept, Crash)
     story.when_released(
         "1", scaling={"min": 2, "max": 4}, rollout={"steps": [50, 100], "bake_seconds": 60}

@@ -10,7 +10,7 @@ import pytest
 
 from rollout.model import Stepping
 from tests.journeys.second_group import CANARY, weights
-from tests.scenario import Scenario, intercepted_adapter
+from tests.scenario import Scenario, intercepted_transport
 
 STOP: dict[str, Any] = {"reason": "incident 42", "by": "ann", "since": "2026-01-01T01:00:00Z"}
 ALL = STOP | {"rollbacks": True}
@@ -22,7 +22,7 @@ class Changes:
 
     def __init__(self, story: Scenario) -> None:
         self.count = 0
-        story.world = story.new_worker(adapter=intercepted_adapter(story.emulator, self._count))
+        story.world = story.new_worker(transport=intercepted_transport(story.emulator, self._count))
 
     def _count(self, change: Callable[[], Any]) -> Any:
         self.count += 1

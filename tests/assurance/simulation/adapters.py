@@ -10,8 +10,8 @@ from typing import Protocol, TypeVar
 from infra.store import outbox
 from infra.store.port import Document, Due, Place, Write
 from infra.store.sqlite import SqliteStore
-from tests.assurance.simulation.memory import MemoryStore
 from tests.assurance.simulation.schedule import Fault
+from tests.memory_store import MemoryStore
 
 T = TypeVar("T")
 

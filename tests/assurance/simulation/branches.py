@@ -22,7 +22,6 @@ from typing import NoReturn
 
 from tests.assurance.simulation import schedule as schedules
 from tests.assurance.simulation.faults import Faults
-from tests.assurance.simulation.memory import MemoryStore
 from tests.assurance.simulation.run import (
     IDLE_TICKS,
     Result,
@@ -33,6 +32,7 @@ from tests.assurance.simulation.run import (
     without_overhead,
 )
 from tests.assurance.simulation.schedule import Fault, Schedule
+from tests.memory_store import MemoryStore
 
 FEWEST_CALLS = 100  # a fork takes as long; a run whose fault strikes earlier is made alone
 

@@ -45,11 +45,11 @@ from tests.assurance.simulation.adapters import (
     SimStore,
     WorkerClock,
 )
-from tests.assurance.simulation.calls import make_compute
 from tests.assurance.simulation.faults import Faults
-from tests.assurance.simulation.memory import MemoryStore
 from tests.assurance.simulation.requests_counted import RequestsCounted, SimMetrics
 from tests.assurance.simulation.schedule import ERRORS, OPERATION_ERRORS, Fault, Schedule
+from tests.compute_calls import make_compute
+from tests.memory_store import MemoryStore
 
 PROJECT = "demo"
 REGIONS = {name: ALL_REGIONS[name] for name in ("us-central1", "europe-west4")}

@@ -24,10 +24,10 @@ from tests.assurance.simulation import oracles
 from tests.assurance.simulation.engine import BEHAVIOUR, Simulation, mute_logs
 from tests.assurance.simulation.environment import Environment
 from tests.assurance.simulation.invariants import Invariants
-from tests.assurance.simulation.memory import MemoryStore
 from tests.assurance.simulation.requests_counted import RequestsCounted
 from tests.assurance.simulation.schedule import Fault, Schedule
 from tests.assurance.simulation.workloads import IMAGE, WORKLOADS, Step
+from tests.memory_store import MemoryStore
 
 STEP_TIMEOUT = 900.0  # of a step's condition: twice as long as a release may take
 SETTLE_TIMEOUT = 3 * 3600.0  # from healed to settled

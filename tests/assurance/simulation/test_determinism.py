@@ -10,10 +10,10 @@ from infra.store.sqlite import SqliteStore
 from tests.assurance.simulation import generators
 from tests.assurance.simulation import schedule as schedules
 from tests.assurance.simulation.branches import run_all
-from tests.assurance.simulation.memory import MemoryStore
 from tests.assurance.simulation.run import reference, run
 from tests.assurance.simulation.schedule import Fault, Schedule
 from tests.assurance.simulation.workloads import WORKLOADS
+from tests.memory_store import MemoryStore
 
 NAMES = ("swap", "two-models", "supersede")
 

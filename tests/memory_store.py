@@ -1,8 +1,9 @@
-"""A store in plain dictionaries, at a tenth of the cost of SQLite; a run reads it very often.
+"""A store in plain dictionaries, at a tenth of the cost of SQLite; journeys and simulations read it
+very often.
 
 `tests/infra/test_store_contract.py` holds it to the contract of every store, with one exception:
 it returns its own documents and no copies. Handlers never change a document that they have read,
-and a test holds a run on this store to the same trace as one on SQLite.
+and a test holds a simulation on this store to the same trace as one on SQLite.
 """
 
 from __future__ import annotations
