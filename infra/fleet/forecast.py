@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from infra.fleet import preflight
@@ -24,7 +24,7 @@ from infra.fleet.whole_plan import whole_plan
 from rollout import capacity, transitions
 from rollout.model import Release, phase_name
 from rollout.plan_hash import plan_hash, settled_before
-from rollout.policy.freeze import frozen
+from rollout.policy.freeze import cuts
 from rollout.policy.policy import Policy
 from rollout.policy.prices import Prices
 from rollout.policy.usage import Usage, max_usage
@@ -34,6 +34,9 @@ from rollout.spec.rule_context import gives
 from rollout.spec.steps import KINDS
 from rollout.start_times import LogEntry, first_steps_of, past_start
 from rollout.state import ModelState
+
+MOST_WINDOWS = 10
+"""Freeze windows that are named."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ def rollout_plan(inputs: Inputs) -> RolloutPlan:
     steps = tuple(planned_steps(basis)) if rollout.candidate else ()
     stable, spec = rollout.stable, release.spec
     bake = spec.rollout.bake_seconds if steps else 0
+    seconds = sum(each.seconds for each in steps) + bake
     return RolloutPlan(
         model=desired.model,
         version=release.version,
@@ -123,13 +127,13 @@ def rollout_plan(inputs: Inputs) -> RolloutPlan:
         capacity=choice.mode or spec.rollout.capacity or "surge",
         spec=tuple(merged_fields(inputs)),
         problems=tuple(_problems(inputs, whole.plan, steps)),
-        notes=tuple(_notes(inputs, choice)),
+        notes=tuple(_notes(inputs, choice, seconds)),
         changes=resource_changes(whole.plan, whole.target, observed),
         steps=steps,
         bake_seconds=bake,
         start_seconds=start_seconds_of(basis) if steps else 0,
         start_basis="past rollouts" if start else "serving.startup_seconds",
-        seconds=sum(each.seconds for each in steps) + bake,
+        seconds=seconds,
         peak=peak_of(steps),
         most=max_usage(inputs.prices, [each.spec for each in (stable, release) if each]),
         lowest=min((each.lowest for each in steps), default=0),
@@ -152,7 +156,7 @@ def _problems(inputs: Inputs, resources: Plan, steps: tuple[PlannedStep, ...]) -
             yield f"step {step.number}: {step.problem}"
 
 
-def _notes(inputs: Inputs, choice: capacity.Choice) -> Iterator[str]:
+def _notes(inputs: Inputs, choice: capacity.Choice, seconds: int) -> Iterator[str]:
     state, release = inputs.state, inputs.release
     rollout = state.rollout
     if state.hold:
@@ -171,8 +175,12 @@ def _notes(inputs: Inputs, choice: capacity.Choice) -> Iterator[str]:
         )
     if stop := inputs.policy.stop:
         yield f"Slipway is {stop.why}; the rollout begins when that ends"
-    if found := frozen(inputs.policy.freezes, inputs.now):
-        yield found.why
+    found, end = cuts(inputs.policy.freezes, inputs.now, timedelta(seconds=seconds))
+    yield from map(str, found[:MOST_WINDOWS])
+    if len(found) > MOST_WINDOWS:
+        yield f"and {len(found) - MOST_WINDOWS} more freeze windows"
+    if found:
+        yield f"with these windows it would end at {end:%Y-%m-%d %H:%M}Z, if it were published now"
     if choice.lacks or choice.why:
         yield f"capacity: {choice.lacks or choice.why}"
     if release.not_inherited:

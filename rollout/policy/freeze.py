@@ -10,7 +10,7 @@ weekly or happens once, by the clock of its time zone:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
@@ -21,6 +21,7 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 WEEK = timedelta(days=7)
 MONDAY = datetime.fromisoformat("2024-01-01")  # any Monday: weekly moments are in its week
 FIELDS = ("reason", "from", "to", "timezone", "rollbacks")
+MOST_CUTS = 100
 _WEEKLY = re.compile(rf"({'|'.join(DAYS)}) ([01]\d|2[0-3]):([0-5]\d)")
 
 
@@ -104,15 +105,75 @@ def frozen(freezes: Iterable[Freeze], now: datetime) -> Frozen | None:
 
 
 def _frozen(freeze: Freeze, now: datetime) -> Frozen | None:
+    for since, until in _moments(freeze, now):
+        if since <= now < until:
+            ends = until.astimezone(_zone(freeze.timezone))
+            why = f"frozen until {ends:%Y-%m-%d %H:%M} {freeze.timezone}: {freeze.reason}"
+            return Frozen(why, until, freeze.rollbacks)
+    return None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One time at which a window holds up a rollout."""
+
+    since: datetime
+    until: datetime
+    freeze: Freeze
+
+    def __str__(self) -> str:
+        zone = _zone(self.freeze.timezone)
+        begins, ends = self.since.astimezone(zone), self.until.astimezone(zone)
+        return (
+            f"frozen from {begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M} {self.freeze.timezone}:"
+            f" {self.freeze.reason}"
+        )
+
+
+def cuts(
+    freezes: Iterable[Freeze], now: datetime, length: timedelta
+) -> tuple[tuple[Cut, ...], datetime]:
+    """Every window that holds while a rollout of that length would go on, in order, and when it
+    ends if it stands still in each.
+    """
+    found: set[Cut] = set()
+    windows, end = tuple(freezes), now + length
+    while len(found) < MOST_CUTS:
+        all_of = {
+            Cut(since, until, freeze)
+            for freeze in windows
+            for since, until in _moments(freeze, now, end)
+            if since < end and until > now
+        }
+        if all_of == found:
+            break
+        found, end = all_of, now + length + _covered(all_of, now)
+    return tuple(sorted(found, key=lambda each: (each.since, each.until))), end
+
+
+def _covered(found: Iterable[Cut], now: datetime) -> timedelta:
+    """How much of the time from now on the windows cover together."""
+    covered, reached = timedelta(0), now
+    for cut in sorted(found, key=lambda each: each.since):
+        covered += max(timedelta(0), cut.until - max(cut.since, reached))
+        reached = max(reached, cut.until)
+    return covered
+
+
+def _moments(
+    freeze: Freeze, now: datetime, end: datetime | None = None
+) -> Iterator[tuple[datetime, datetime]]:
+    """Each time at which the window holds, from the one that may hold now until `end`."""
     zone = _zone(freeze.timezone)
     local = now.astimezone(zone).replace(tzinfo=None)
-    begins, ends = freeze.begins, freeze.ends
+    last = (end or now).astimezone(zone).replace(tzinfo=None)
+    begins, length = freeze.begins, freeze.ends - freeze.begins
     if freeze.is_weekly:
-        since = (local - begins) % WEEK
-        length = (ends - begins) % WEEK
-        begins, ends = local - since, local - since + length
-    if not begins <= local < ends:
-        return None
-    until = ends.replace(tzinfo=zone)
-    why = f"frozen until {ends:%Y-%m-%d %H:%M} {freeze.timezone}: {freeze.reason}"
-    return Frozen(why, until.astimezone(now.tzinfo), freeze.rollbacks)
+        begins, length = local - (local - begins) % WEEK, length % WEEK
+    while begins <= last:
+        moments = (each.replace(tzinfo=zone) for each in (begins, begins + length))
+        since, until = (each.astimezone(now.tzinfo) for each in moments)
+        yield since, until
+        if not freeze.is_weekly:
+            return
+        begins += WEEK

@@ -112,7 +112,8 @@ def test_a_plan_says_what_would_be_refused_or_fail(serving: Scenario, write: Wri
     )
     missing = plan(serving, write(event(machine={"type": "n1-standard-9"})))
     assert missing.json["problems"][0].startswith("machine.type: n1-standard-9 does not exist")
-    assert missing.json["notes"] == ["frozen until 2100-01-01 00:00 UTC: fair"]
+    assert missing.json["notes"][0] == "frozen from 2000-01-01 00:00 to 2100-01-01 00:00 UTC: fair"
+    assert missing.json["notes"][1].startswith("with these windows it would end at 2100-01-01 00:")
 
 
 def test_a_command_has_no_plan(serving: Scenario, write: Write) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from rollout.advance import advance
 from rollout.model import Evidence, Frozen, Release, Rollout, Stepping, phase_name
-from rollout.policy.freeze import frozen, load_freezes
+from rollout.policy.freeze import cuts, frozen, load_freezes
 from rollout.policy.policy import load_policy
 from tests.rollout.build import NOON, at, group, instances
 from tests.rollout.swap import HEALTHY_STEP, NOW, ONE, THREE, TWO, desired, serving, swapping
@@ -55,6 +55,25 @@ def test_the_window_that_ends_last_counts() -> None:
     found = frozen(load_freezes([WEEKEND, YEAR_END]), now)
     assert found is not None
     assert found.why == "frozen until 2027-01-04 08:00 UTC: year end"
+
+
+def test_a_rollout_is_cut_by_every_window_before_its_end() -> None:
+    """An hour from Friday 17:30 on: 30 minutes, the weekend, a night that follows at once, 30 more;
+    without the windows that are over by then, or begin later.
+    """
+    night = {"reason": "night", "from": "2026-11-30T07:00", "to": "2026-11-30T10:00"}
+    later = {"reason": "later", "from": "2026-11-30T10:30", "to": "2026-11-30T11:00"}
+    now = datetime(2026, 11, 27, 17, 30, tzinfo=UTC)
+    freezes = load_freezes([later, night, WEEKEND, YEAR_END])
+    found, end = cuts(freezes, now, timedelta(hours=1))
+    assert [str(each) for each in found] == [
+        "frozen from 2026-11-27 18:00 to 2026-11-30 08:00 UTC: weekend",
+        "frozen from 2026-11-30 07:00 to 2026-11-30 10:00 UTC: night",
+    ]
+    assert end == datetime(2026, 11, 30, 10, 30, tzinfo=UTC)
+    assert cuts(freezes, now, timedelta(minutes=30)) == ((), now + timedelta(minutes=30))
+    two_weeks, _ = cuts(load_freezes([WEEKEND]), now, timedelta(days=6))
+    assert [f"{each.since:%d}" for each in two_weeks] == ["27", "04"]
 
 
 @pytest.mark.parametrize(
