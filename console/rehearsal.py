@@ -4,8 +4,9 @@ Called by `console/rehearse.py`. In memory, the model's documents and the projec
 copied, the real handlers make the fleet that the documents describe, in the observed size, and then
 get the release as an event. Nothing outside of this process is read or written.
 
-Not rehearsed: what depends on people, metrics or the calendar. Approvals, gates, `min_requests` and
-freeze windows are left out, and caps on the sum over all models, whose documents are not copied.
+People, requests and time are played: whoever must approve does after a while, requests come at a
+steady rate (`rehearsed_traffic.py`), and freeze windows hold by the virtual clock, which begins
+now. What other models use lowers the project's caps.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from typing import Any, Literal
 
 from compute_emulator import Emulator, VirtualClock
 from console.connect import Failure
-from handlers import release, wakeup
-from handlers.forecast import Inputs
+from console.rehearsed_traffic import TIMES_AS_BAD, RehearsedTraffic, Shares
+from handlers import approval, release, wakeup
+from handlers.forecast import Inputs, RolloutPlan, Usage
 from infra.bus.embedded import EmbeddedBus
 from infra.compute.client import Compute
 from infra.fleet import naming
@@ -34,32 +36,40 @@ from infra.store.documents import release_to_record, to_document
 from infra.store.port import Put, Store
 from infra.store.sqlite import SqliteStore
 from infra.wiring import World
-from rollout.model import Desired, Release
+from rollout.model import FULL_WEIGHT, Desired, Release, Stepping
 from rollout.plan_hash import settled_before
+from rollout.policy.freeze import cuts, frozen
 from rollout.policy.prices import cost_per_hour
 from rollout.spec.defaults import progress_deadline_seconds
 from rollout.spec.steps import ApproveStep
 from rollout.spec.way_back import REPLACEMENT_SECONDS
 from rollout.state import ModelState
+from rollout.targets import plan_of
 
-Kind = Literal["as planned", "never healthy", "slow", "stock-out"]
+Kind = Literal["as planned", "never healthy", "slow", "stock-out", "failing gates"]
 CASES: Mapping[Kind, str] = {
     "as planned": "instances start as they did before",
     "never healthy": "no instance of the release becomes healthy",
     "slow": "instances of the release take twice as long to start",
     "stock-out": "Compute Engine has no capacity for further instances",
+    "failing gates": f"its gates find {TIMES_AS_BAD} times the bad requests of what serves",
 }
-RELEASES = "model-releases"
+RELEASES, APPROVALS = "model-releases", "model-approvals"
 READY_SECONDS = 10
 SAMPLE_SECONDS = 5
-LEFT_OUT = (
-    "freezes",
-    "stop",
-    "max_project_instances",
-    "max_project_accelerators",
-    "max_project_cost_per_hour",
-)
-"""Fields of the policy."""
+LONGEST_FREEZE = timedelta(days=31)
+"""What is frozen for longer is not waited for."""
+CAPS = ("max_project_instances", "max_project_accelerators", "max_project_cost_per_hour")
+"""Fields of the policy that cap a sum over all models."""
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """`others`: what other models may use. `approve_after_seconds`: how long an approval takes."""
+
+    others: Usage
+    requests_per_second: float
+    approve_after_seconds: int
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,10 @@ class Clock:
     def now(self) -> datetime:
         return datetime.fromtimestamp(self._cloud(), UTC)
 
+    def skip(self, seconds: float) -> None:
+        """Unobserved."""
+        self._cloud.advance(seconds)
+
     def sleep(self, seconds: float) -> None:
         left = seconds
         while left > 0:
@@ -127,22 +141,32 @@ def rehearse(
     event: Mapping[str, Any],
     documents: Mapping[str, Any],
     case: Kind,
-    start_seconds: int,
-    limit_seconds: int,
+    plan: RolloutPlan,
+    assumed: Assumptions,
 ) -> Rehearsal:
-    """`documents`: the project's settings. `start_seconds`: until an instance is healthy."""
-    stage = Stage(inputs, documents, case, start_seconds)
+    """`documents`: the project's settings."""
+    stage = Stage(inputs, documents, case, plan.start_seconds, assumed)
     stage.provide()
-    return stage.run(event, limit_seconds)
+    return stage.run(event, limit_of(inputs, plan, assumed))
+
+
+def cases_of(inputs: Inputs) -> tuple[Kind, ...]:
+    has_gates = bool(inputs.release.spec.rollout.gates) and inputs.state.rollout.stable is not None
+    return tuple(each for each in CASES if has_gates or each != "failing gates")
 
 
 class Stage:
     """A world in memory with one model."""
 
     def __init__(
-        self, inputs: Inputs, documents: Mapping[str, Any], case: Kind, start_seconds: int
+        self,
+        inputs: Inputs,
+        documents: Mapping[str, Any],
+        case: Kind,
+        start_seconds: int,
+        assumed: Assumptions,
     ) -> None:
-        self._inputs, self._case = inputs, case
+        self._inputs, self._case, self._assumed = inputs, case, assumed
         self._model = inputs.state.desired.model
         cloud = VirtualClock(inputs.now.timestamp())
         self._clock = Clock(cloud)
@@ -157,6 +181,13 @@ class Stage:
             self._emulator.adapter(),
             workers=1,
         )
+        stable = inputs.state.rollout.stable
+        self._traffic = RehearsedTraffic(
+            assumed.requests_per_second,
+            stable.template if stable else "",
+            inputs.release.spec.rollout.gates,
+            is_bad=case == "failing gates",
+        )
         self._world = World(
             self._clock,
             lambda: self._store,
@@ -164,8 +195,11 @@ class Stage:
             lambda: compute,
             registry=EmulatedRegistry,
             scheduler=lambda: Timer(self._bus),
+            metrics=lambda: self._traffic,
+            verdicts=lambda: self._traffic,
         )
         self._bus.subscribe(RELEASES, lambda message: release.handle(self._world, message))
+        self._bus.subscribe(APPROVALS, lambda message: approval.handle(self._world, message))
         self._bus.subscribe(outbox.WAKEUPS, lambda message: wakeup.handle(self._world, message))
         self._samples: list[Sample] = []
         self._provide_catalogue()
@@ -209,9 +243,7 @@ class Stage:
         self._emulator.set_behaviours([*rules, candidate])
 
     def _provide_documents(self, documents: Mapping[str, Any]) -> None:
-        policy = {
-            name: each for name, each in documents.get(POLICY, {}).items() if name not in LEFT_OUT
-        }
+        policy = _beside(documents.get(POLICY, {}), self._assumed.others)
         writes = [Put(POLICY, policy), Put(PRICES, documents.get(PRICES, {}))]
         state = self._settled()
         writes += [
@@ -266,7 +298,7 @@ class Stage:
             self._emulator.stock_outs["*"] = {}
         began, version = self._clock.now(), str(event["version"])
         self._samples = [self._sample()]
-        self._clock.watch = lambda: self._samples.append(self._sample())
+        self._clock.watch = self._watch
         self._bus.publish(RELEASES, json.dumps(event).encode())
         self._bus.pump()
         refused = [each.data for each in self._store.list("quarantine", 1, None)]
@@ -274,7 +306,9 @@ class Stage:
             raise Failure(f"it cannot be rehearsed: {refused[0]['why']}")
         end = began + timedelta(seconds=limit_seconds)
         while self._clock.now() < end and not self._ending(version) and not self._is_paused():
-            self._pass_time(30)
+            if not self._skip_freeze():
+                self._pass_time(30)
+            self._approve()
         return self._result(version, began)
 
     def _result(self, version: str, began: datetime) -> Rehearsal:
@@ -318,7 +352,36 @@ class Stage:
             for version, count in sample.by_version.items():
                 yield hours * count * prices.get(version, 0) if hours and count else 0.0
 
+    def _approve(self) -> None:
+        state = self._state()
+        phase, candidate = state.rollout.phase, state.rollout.candidate
+        if not isinstance(phase, Stepping) or candidate is None or phase.approved_by:
+            return
+        _, _, steps = plan_of(state.rollout)
+        due = phase.since + timedelta(seconds=self._assumed.approve_after_seconds)
+        if isinstance(steps[phase.step], ApproveStep) and self._clock.now() >= due:
+            approve = {
+                "model": self._model,
+                "command": "approve",
+                "version": candidate.version,
+                "requested_by": "the rehearsal",
+            }
+            self._bus.publish(APPROVALS, json.dumps(approve).encode())
+            self._bus.pump()
+
     # ---- Time
+
+    def _skip_freeze(self) -> bool:
+        """Nothing begins while the policy freezes it, so that time passes at once."""
+        now = self._clock.now()
+        found = frozen(self._inputs.policy.freezes, now)
+        is_frozen = any(each.type == "Frozen" for each in self._state().conditions)
+        if not is_frozen or found is None or found.until - now > LONGEST_FREEZE:
+            return False
+        self._clock.skip((found.until - now).total_seconds())
+        self._bus.pump()
+        self._wake()
+        return True
 
     def _pass_time(self, seconds: int) -> None:
         """Time passes, with a tick at its end and all the passes that follow from it."""
@@ -356,6 +419,35 @@ class Stage:
         ended: dict[str, Any] = record.data["ended"]
         return ended | {"outcome": record.data["outcome"]}
 
+    def _watch(self) -> None:
+        sample = self._sample()
+        self._samples.append(sample)
+        self._traffic.record(self._shares_of_requests(sample))
+
+    def _shares_of_requests(self, sample: Sample) -> Shares:
+        """Two groups share them by weight, two releases in one group by their healthy instances."""
+        templates = {each.version: each.template for each in (*self._releases(), *self._new())}
+        parts = {version: percent / 100 for version, percent in sample.shares.items()}
+        if not parts:
+            total = sum(sample.healthy.values())
+            parts = {version: count / total for version, count in sample.healthy.items() if count}
+        gateway = self._emulator.find("urlMaps", naming.GATEWAY.name)
+        weights = url_map.weights(self._model, gateway) if gateway else ()
+        services = {
+            naming.backend_service(self._model, each.colour).name: each.weight / FULL_WEIGHT
+            for each in weights
+        }
+        return Shares(
+            sample.at,
+            {templates[version]: part for version, part in parts.items() if version in templates},
+            services,
+        )
+
+    def _new(self) -> tuple[Release, ...]:
+        """The release as this world has accepted it."""
+        candidate = self._state().rollout.candidate
+        return (candidate,) if candidate else ()
+
     def _sample(self) -> Sample:
         versions = {each.template: each.version for each in self._releases()}
         is_exposed = self._inputs.release.spec.traffic.is_exposed
@@ -384,20 +476,39 @@ class Stage:
 
 
 def rehearsed_event(event: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
-    """The event without what people, metrics and the calendar decide."""
-    spec = inputs.release.spec.rollout
-    steps = [each for each in spec.steps or () if not isinstance(each, ApproveStep)]
+    """The event. Whoever has to sign an approval is played too, and has no key here."""
+    steps = inputs.release.spec.rollout.steps or ()
+    approvals = [each for each in steps if isinstance(each, ApproveStep)]
+    if all(each.approve.by == APPROVALS for each in approvals):
+        return dict(event)
+    dumped = [each.model_dump(mode="json", exclude_none=True) for each in steps]
+    for each in dumped:
+        if "approve" in each:
+            each["approve"]["by"] = APPROVALS
     given = event.get("rollout")
     rollout = dict(given) if isinstance(given, Mapping) else {}
-    rollout |= {"gates": None, "abort_on_alerts": None}
-    if steps:
-        dumped = [each.model_dump(mode="json", exclude_none=True) for each in steps]
-        for each in dumped:
-            each.pop("min_requests", None)
-        rollout["steps"] = dumped
-    return {**event, "rollout": rollout}
+    return {**event, "rollout": rollout | {"steps": dumped}}
 
 
-def limit_of(inputs: Inputs, seconds: int) -> int:
+def limit_of(inputs: Inputs, plan: RolloutPlan, assumed: Assumptions) -> int:
     """When a rehearsal ends that does not end by itself."""
-    return 3 * seconds + 3 * progress_deadline_seconds(inputs.release.spec) + 3600
+    spec = inputs.release.spec
+    approvals = sum(isinstance(each, ApproveStep) for each in spec.rollout.steps or ())
+    people = approvals * (assumed.approve_after_seconds + 60)
+    length = timedelta(seconds=3 * plan.seconds + people)
+    _, end = cuts(inputs.policy.freezes, inputs.now, length)
+    seconds = (min(end - inputs.now, length + LONGEST_FREEZE)).total_seconds()
+    return round(seconds) + 3 * progress_deadline_seconds(spec) + 3600
+
+
+def _beside(policy: Mapping[str, Any], others: Usage) -> dict[str, Any]:
+    """The policy with what other models leave of the project's caps, and without a stop, which ends
+    when a person says so.
+    """
+    used = (others.instances, others.accelerators, others.cost)
+    left = {
+        name: max(0, policy[name] - use)
+        for name, use in zip(CAPS, used, strict=True)
+        if policy.get(name) is not None
+    }
+    return {name: each for name, each in {**policy, **left}.items() if name != "stop"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +22,7 @@ from rollout.spec.message import Invalid, ReleaseRequested, decode_json, parse
 
 if TYPE_CHECKING:
     from console.rehearsal import Rehearsal
-    from handlers.forecast import Inputs, RolloutPlan
+    from handlers.forecast import Inputs, RolloutPlan, Usage
 
 GOOD, BAD = 0, 2
 
@@ -33,6 +34,18 @@ def rehearse(
         str | None,
         typer.Option("--picture", metavar="SVG", help="Draw the rollout as planned to a file."),
     ] = None,
+    requests: Annotated[
+        float,
+        typer.Option(
+            "--requests", min=0, metavar="N", help="Requests a second, of which 1 % are bad."
+        ),
+    ] = 100,
+    approve_after: Annotated[
+        int,
+        typer.Option(
+            "--approve-after", min=0, metavar="SECONDS", help="How long each approval takes."
+        ),
+    ] = 0,
     output: Output = Format.table,
     project: Project = None,
 ) -> None:
@@ -40,7 +53,8 @@ def rehearse(
 
     Copies the model as it is now into memory and rolls the release out there, with Slipway's own
     functions and in virtual time: as planned, with instances that never get healthy, that start
-    half as fast, and without capacity. Approvals, gates, metrics and freeze windows are left out.
+    half as fast, without capacity, and with gates that fail. Approvals and requests are played,
+    freeze windows hold by the virtual clock, and other models keep what they may use.
 
     \b
     Exit status:
@@ -53,7 +67,14 @@ def rehearse(
       slipway rehearse release.json --picture rollout.svg
     """
     # Imported late: it takes long.
-    from handlers.forecast import RolloutPlan, read_inputs, rollout_plan
+    from handlers.forecast import (
+        Inputs,
+        RolloutPlan,
+        Usage,
+        read_inputs,
+        rollout_plan,
+        usage_of_others,
+    )
 
     program = program_of(context)
     event = read_event(file)
@@ -68,17 +89,25 @@ def rehearse(
     with program.open(project) as connection, program.busy("reading the fleet"):
         inputs = read_inputs(connection.world, request)
         settings = _settings(connection.store)
+        others = Usage()
+        if isinstance(inputs, Inputs):
+            others = usage_of_others(connection.world, inputs.policy, inputs.state.desired.model)
     if isinstance(inputs, RolloutPlan):
         _refuse(program, output, inputs)
         return
     plan = rollout_plan(inputs)
-    found = tuple(_rehearse_all(program, inputs, plan, event, settings))
+    scene = Scene(inputs, plan, event, settings, others, requests, approve_after)
+    found = tuple(_rehearse_all(program, scene))
     if picture is not None:
         _draw(picture, inputs, found[0])
     if output is Format.json:
-        print_json(program.out, {"plan": plan, "rehearsals": [_summary(each) for each in found]})
+        summaries = [_summary(each) for each in found]
+        print_json(
+            program.out,
+            {"plan": plan, "assumed": assumptions_of(scene), "rehearsals": summaries},
+        )
     else:
-        _print(program, plan, found)
+        _print(program, scene, found)
     raise typer.Exit(GOOD if found[0].outcome == "succeeded" else BAD)
 
 
@@ -95,30 +124,66 @@ def _refuse(program: Program, output: Format, plan: RolloutPlan) -> None:
     raise typer.Exit(BAD if plan.is_refused else GOOD)
 
 
-def _rehearse_all(
-    program: Program, inputs: Inputs, plan: RolloutPlan, event: bytes, settings: dict[str, object]
-) -> Iterator[Rehearsal]:
+@dataclass(frozen=True)
+class Scene:
+    """What is rehearsed, and under which assumptions."""
+
+    inputs: Inputs
+    plan: RolloutPlan
+    event: bytes
+    settings: dict[str, object]
+    others: Usage
+    requests: float
+    approve_after: int
+
+
+def _rehearse_all(program: Program, scene: Scene) -> Iterator[Rehearsal]:
     try:
         from console import rehearsal
     except ImportError as error:
         raise Failure(
             f"rehearse needs the emulator ({error}); install it with pipx install '.[rehearse]'"
         ) from error
-    body = rehearsal.rehearsed_event(json.loads(event), inputs)
-    limit = rehearsal.limit_of(inputs, plan.seconds)
-    for case in rehearsal.CASES:
+    inputs = scene.inputs
+    body = rehearsal.rehearsed_event(json.loads(scene.event), inputs)
+    assumed = rehearsal.Assumptions(scene.others, scene.requests, scene.approve_after)
+    for case in rehearsal.cases_of(inputs):
         with program.busy(f"rehearsing: {case}"):
-            yield rehearsal.rehearse(inputs, body, settings, case, plan.start_seconds, limit)
+            yield rehearsal.rehearse(inputs, body, scene.settings, case, scene.plan, assumed)
+
+
+def assumptions_of(scene: Scene) -> tuple[str, ...]:
+    """What was played, and what a rehearsal cannot show."""
+    rollout = scene.inputs.release.spec.rollout
+    found = [
+        f"instances are healthy after {span(timedelta(seconds=scene.plan.start_seconds))} (from"
+        f" {scene.plan.start_basis})",
+        f"{scene.requests:g} requests a second (--requests), 1 % of them bad"
+        + (", for its gates" if rollout.gates else ""),
+    ]
+    if any(each.approval for each in scene.plan.steps):
+        after = span(timedelta(seconds=scene.approve_after))
+        found.append(f"each approval comes after {after} (--approve-after)")
+    if scene.inputs.policy.has_project_caps:
+        found.append(f"other models may use {scene.others.instances} instances of the caps")
+    if stop := scene.inputs.policy.stop:
+        found.append(f"Slipway is {stop.why}, and goes on at once")
+    found.append(
+        "left out: changes by others meanwhile, load that changes, and autoscaling by anything but"
+        " CPU"
+    )
+    return tuple(found)
 
 
 def _summary(found: Rehearsal) -> dict[str, object]:
     return {name: each for name, each in vars(found).items() if name != "samples"}
 
 
-def _print(program: Program, plan: RolloutPlan, found: tuple[Rehearsal, ...]) -> None:
-    out = program.out
+def _print(program: Program, scene: Scene, found: tuple[Rehearsal, ...]) -> None:
+    out, plan = program.out, scene.plan
     print_line(out, f"release {plan.version} of {plan.model}, on the emulator")
     print_items(out, "would fail", plan.problems)
+    print_items(out, "assumed", assumptions_of(scene))
     out.print()
     rows = [_row(each, plan.currency) for each in found]
     predicted = (

@@ -8,7 +8,7 @@ message is redelivered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from infra.store import repository
 from infra.store.documents import from_document
@@ -54,6 +54,12 @@ def candidate_violations(world: World, policy: Policy, state: ModelState) -> tup
     )
 
 
+def usage_of_others(world: World, policy: Policy, model: str) -> Usage:
+    """What the other models may use of the project's caps; nothing is read if there are none."""
+    others = _others(world, model) if policy.has_project_caps else ()
+    return _usage(policy, others, _specs)
+
+
 def last_admission(world: World, policy: Policy) -> Document | None:
     """The record of the last admitted release. It is read before usage is added up and replaced in
     the commit that accepts the next one, so that only one of two concurrent releases is accepted,
@@ -87,10 +93,18 @@ def _violations(
             f"model: policy caps sums over the project, and more than {MAX_MODELS} models cannot be"
             " added up",
         )
-    usage = sum((max_usage(policy.prices, specs_of(other)) for other in others), Usage())
     return quota_violations(
-        policy, max_usage(policy.prices, before), max_usage(policy.prices, after), usage
+        policy,
+        max_usage(policy.prices, before),
+        max_usage(policy.prices, after),
+        _usage(policy, others, specs_of),
     )
+
+
+def _usage(
+    policy: Policy, others: Iterable[ModelState], specs_of: Callable[[ModelState], Specs]
+) -> Usage:
+    return sum((max_usage(policy.prices, specs_of(other)) for other in others), Usage())
 
 
 def _others(world: World, model: str) -> Iterator[ModelState]:

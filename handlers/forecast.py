@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from handlers.admission import usage_of_others
 from handlers.past_rollouts import recent_log
 from handlers.quarantine import Refuse
 from handlers.release import check_release, refuse_other_content, resolve_release
@@ -36,6 +37,7 @@ __all__ = [
     "forecast",
     "read_inputs",
     "rollout_plan",
+    "usage_of_others",
 ]
 
 EVENT = "slipway-plan"

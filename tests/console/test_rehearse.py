@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pytest
+
 from tests.console.terminal import Terminal
 from tests.scenario import IMAGE, NO_DRAINING, Scenario
 
@@ -17,6 +19,13 @@ QUICK = {
 }
 
 
+class NobodyAsks:
+    """A source of metrics, without which no release may have gates. A rehearsal asks its own."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(name)
+
+
 def event(folder: Path, **sections: Any) -> str:
     body = {"model": "tiny", "version": "2", "artifact": {"image": f"{IMAGE}:2"}} | sections
     file = folder / "event.json"
@@ -25,15 +34,26 @@ def event(folder: Path, **sections: Any) -> str:
 
 
 def test_a_release_is_rehearsed_as_planned_and_as_it_may_go_wrong(tmp_path: Path) -> None:
+    """With gates, a minimum of requests, an approval, a freeze window, and a cap that other models
+    use, too.
+    """
     scenario = Scenario()
+    scenario.given_metrics(NobodyAsks())
     scenario.given_serving("1", scaling={"min": 2, "max": 3}, rollout=QUICK)
+    scenario.given_serving("1", model="other", scaling={"min": 1, "max": 4}, rollout=QUICK)
     scenario.given_policy(
-        freezes=[{"reason": "fair", "from": "2000-01-01T00:00", "to": "2100-01-01T00:00"}]
+        freezes=[{"reason": "fair", "from": "2026-01-01T00:00", "to": "2026-01-01T02:00"}],
+        max_project_instances=40,
     )
+    approval = {"approve": {"by": "model-approvals"}}
+    steps = [{"weight": 50, "hold_seconds": 0, "min_requests": 1000}, approval, {"weight": 100}]
+    canary = {"strategy": "canary", "steps": steps, "gates": {"http_errors": {}}}
     before = scenario.resources(), scenario.log(), scenario.clock.now()
     picture = tmp_path / "rollout.svg"
     result = Terminal(scenario).run(
-        "rehearse", event(tmp_path), "--picture", str(picture), "--output", "json"
+        "rehearse",
+        event(tmp_path, rollout=canary),
+        *("--approve-after", "300", "--picture", str(picture), "--output", "json"),
     )
     assert result.status == 0
     assert (scenario.resources(), scenario.log(), scenario.clock.now()) == before
@@ -43,6 +63,18 @@ def test_a_release_is_rehearsed_as_planned_and_as_it_may_go_wrong(tmp_path: Path
     assert (planned["peak"], planned["lowest"]) == (plan["peak"]["instances"], plan["lowest"])
     assert planned["timeline"][0]["to"] == "desired"
     assert planned["timeline"][-1]["to"] == "succeeded"
+    assert planned["timeline"][1]["seconds"] > 6000  # from the fair's end on
+    assert planned["seconds"] > planned["timeline"][1]["seconds"] + 600  # 5 windows, an approval
+    assert any("of 1000 requests have reached" in each["why"] for each in planned["timeline"])
+    assert "approved by the rehearsal" in str(planned["timeline"])
+    assert "other models may use 7 instances of the caps" in result.json["assumed"]
+    assert "each approval comes after 5 min (--approve-after)" in result.json["assumed"]
+    harmful = cases["failing gates"]
+    assert (harmful["outcome"], harmful["reason"], harmful["serving"]) == (
+        "rolled_back",
+        "gate",
+        "1",
+    )
     assert (sick["outcome"], sick["reason"], sick["serving"]) == ("rolled_back", "unhealthy", "1")
     assert cases["slow"]["seconds"] > planned["seconds"]
     scarce = cases["stock-out"]
@@ -54,15 +86,9 @@ def test_a_release_is_rehearsed_as_planned_and_as_it_may_go_wrong(tmp_path: Path
     assert ElementTree.fromstring(picture.read_text()).tag.endswith("svg")
 
 
-def test_a_first_release_beyond_approvals_and_metrics_is_rehearsed(tmp_path: Path) -> None:
-    approval = {"approve": {"by": "model-approvals"}}
-    steps = [{"percent": 50, "hold_seconds": 0}, approval, {"percent": 100, "hold_seconds": 0}]
-    file = event(
-        tmp_path,
-        scaling={"min": 1, "max": 1},
-        traffic=NO_DRAINING,
-        rollout=QUICK | {"steps": steps},
-    )
+@pytest.mark.wide
+def test_a_first_release_is_rehearsed(tmp_path: Path) -> None:
+    file = event(tmp_path, scaling={"min": 1, "max": 1}, traffic=NO_DRAINING, rollout=QUICK)
     result = Terminal(Scenario()).run("rehearse", file)
     lines = [" ".join(line.split()) for line in result.out.splitlines()]
     assert result.status == 0, result.notes
