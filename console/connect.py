@@ -30,7 +30,8 @@ from infra.store.port import Store, StoreError
 from infra.wiring import World, make_settings, make_world
 
 if TYPE_CHECKING:
-    from console.topics import Topics
+    from console.examine.cloud import Cloud
+    from console.examine.topics import Topics
 
 PROJECT = re.compile(r"[a-z][a-z0-9.:-]{0,62}")
 
@@ -51,6 +52,7 @@ class Connection:
     publisher: Bus | None = None
     find_topics: Callable[[], Topics] | None = None
     find_settings: Callable[[], Store] | None = None
+    find_cloud: Callable[[], Cloud] | None = None
     sleep: Callable[[float], None] = time.sleep
     timer: Callable[[], float] = time.monotonic
     is_local: bool = False
@@ -78,6 +80,11 @@ class Connection:
     def topics(self) -> Topics | None:
         """None if the bus is embedded in the local stack."""
         return self.find_topics() if self.find_topics else None
+
+    @cached_property
+    def cloud(self) -> Cloud | None:
+        """None unless it is a project on Google Cloud."""
+        return self.find_cloud() if self.find_cloud else None
 
 
 Connect = Callable[[str | None], Connection]
@@ -127,8 +134,26 @@ def connect(project: str | None, environment: Mapping[str, str]) -> Connection:
     world = make_world(environment)
     is_emulated = bool(environment.get("FIRESTORE_EMULATOR_HOST"))
     place = f"the emulated project {named}" if is_emulated else f"project {named}"
-    topics, settings = _topics(named, environment), _settings(environment)
-    return Connection(world, named, place, find_topics=topics, find_settings=settings)
+    emulators = ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "SLIPWAY_STORE")
+    is_google = not any(environment.get(name) for name in emulators)
+    return Connection(
+        world,
+        named,
+        place,
+        find_topics=_topics(named, environment),
+        find_settings=_settings(environment),
+        find_cloud=_cloud(named, environment) if is_google else None,
+    )
+
+
+def _cloud(project: str, environment: Mapping[str, str]) -> Callable[[], Cloud]:
+    def find() -> Cloud:
+        from console.examine.cloud import Cloud
+        from infra.store.firestore import DATABASE
+
+        return Cloud(project, environment.get("SLIPWAY_DATABASE") or DATABASE)
+
+    return find
 
 
 def _settings(environment: Mapping[str, str]) -> Callable[[], Store]:
@@ -137,7 +162,7 @@ def _settings(environment: Mapping[str, str]) -> Callable[[], Store]:
 
 def _topics(project: str, environment: Mapping[str, str]) -> Callable[[], Topics]:
     def find() -> Topics:
-        from console.topics import Topics
+        from console.examine.topics import Topics
 
         return Topics(project, environment.get("PUBSUB_EMULATOR_HOST") or None)
 

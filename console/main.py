@@ -17,7 +17,7 @@ from rich.console import Console
 from console import read, send
 from console.connect import Failure, connector
 from console.dashboard.server import dashboard
-from console.doctor import doctor
+from console.examine.command import doctor
 from console.options import Program
 from console.output import print_line
 from console.plan import plan

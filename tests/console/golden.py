@@ -7,11 +7,12 @@ the text. `python -m tests.console.golden` writes the file anew; look at the dif
 from __future__ import annotations
 
 import base64
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from console.connect import Connection
+from infra.identity.record import LAST_TICK
 from infra.store.port import Put, Store
 from infra.store.sqlite import SqliteStore
 from infra.wiring import World
@@ -115,7 +116,8 @@ def _write_log(store: Store, at: datetime) -> None:
         Put(f"models/tiny/log/{number:08d}-0", entry | each)
         for number, each in enumerate(entries, start=1)
     )
-    store.commit(Put("quarantine/1234567890", refused), *log)
+    tick = Put(LAST_TICK, {"at": at - timedelta(seconds=20), "failed": []})
+    store.commit(Put("quarantine/1234567890", refused), tick, *log)
 
 
 if __name__ == "__main__":

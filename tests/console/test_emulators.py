@@ -99,7 +99,8 @@ def test_releases_are_published_and_read_with_googles_clients(
         found = {each["check"]: (each["result"], each["what"]) for each in findings}
         assert status == 2
         assert found["topic model-approvals"] == ("wrong", "it does not exist")
-        nothing_pushes = ("wrong", "no subscription pushes to a function")
+        what = "no subscription pushes to a function, so messages are only kept"
+        nothing_pushes = ("wrong", what)
         assert found["topic model-releases"] == nothing_pushes
         assert found["topic model-rollout-status"] == nothing_pushes
         assert found["topic model-releases-dead"] == ("right", "subscriptions: 0")

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.api_core.exceptions import GoogleAPICallError, NotFound, PermissionDenied
+from google.api_core.exceptions import (
+    Forbidden,
+    GoogleAPICallError,
+    NotFound,
+    Unauthorized,
+)
 from google.pubsub_v1.services.publisher import PublisherClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber import SubscriberClient
@@ -20,9 +25,17 @@ TIMEOUT_SECONDS = 10
 
 @dataclass(frozen=True)
 class Subscription:
+    """`push_account` signs what is pushed, for `push_audience`. `dead_letters`: the topic, or
+    empty.
+    """
+
     name: str
     push_endpoint: str
     is_active: bool
+    push_account: str = ""
+    push_audience: str = ""
+    dead_letters: str = ""
+    ack_seconds: int = 0
 
 
 class Topics:
@@ -41,16 +54,23 @@ class Topics:
             return tuple(map(self._subscription, names))
         except NotFound:
             return None
-        except PermissionDenied:
-            return "you may not read it: roles/pubsub.viewer"
+        except (Forbidden, Unauthorized):
+            return "you may not read it"
         except GoogleAPICallError as error:
             raise Unavailable(f"Pub/Sub failed: {error.message}") from error
 
     def _subscription(self, name: str) -> Subscription:
         found = self._subscriber.get_subscription(subscription=name, timeout=TIMEOUT_SECONDS)
-        is_broken = found.state == Described.State.RESOURCE_ERROR
-        short = name.rpartition("/")[2]
-        return Subscription(short, found.push_config.push_endpoint, not is_broken)
+        push = found.push_config
+        return Subscription(
+            name.rpartition("/")[2],
+            push.push_endpoint,
+            found.state != Described.State.RESOURCE_ERROR,
+            push.oidc_token.service_account_email,
+            push.oidc_token.audience,
+            found.dead_letter_policy.dead_letter_topic.rpartition("/")[2],
+            found.ack_deadline_seconds,
+        )
 
 
 def _clients(emulator: str | None) -> tuple[Any, Any]:
