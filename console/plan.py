@@ -13,11 +13,11 @@ from console.options import Format, Output, Program, Project, program_of
 from console.output import print_fields, print_items, print_json, print_line, print_table
 from console.planned import write_plan
 from console.send import read_event
-from console.text import span
+from console.text import span, usage_text
 from rollout.spec.message import Invalid, ReleaseRequested, decode_json, parse
 
 if TYPE_CHECKING:
-    from handlers.forecast import PlannedStep, RolloutPlan, Usage
+    from handlers.forecast import PlannedStep, RolloutPlan
 
 SAME, DIFFERS = 0, 2
 SIGNS = {"+": "green", "-": "red", "~": "yellow", "-/+": "yellow"}
@@ -138,8 +138,8 @@ def _row(step: PlannedStep) -> tuple[object, ...]:
 
 
 def _sums(found: RolloutPlan) -> Iterator[tuple[str, object]]:
-    yield "peak", _usage(found.peak, found.currency)
-    yield "policy counts", _usage(found.most, found.currency)
+    yield "peak", usage_text(found.peak, found.currency)
+    yield "policy counts", usage_text(found.most, found.currency)
     yield "lowest", f"{found.lowest} healthy instances"
     if found.bake_seconds:
         yield "bake", span(timedelta(seconds=found.bake_seconds))
@@ -151,10 +151,3 @@ def _sums(found: RolloutPlan) -> Iterator[tuple[str, object]]:
         f"{total}{approvals}, with {start} until instances are healthy (from"
         + (f" {found.start_basis})"),
     )
-
-
-def _usage(usage: Usage, currency: str) -> str:
-    gpus = f", {usage.accelerators} GPUs" if usage.accelerators else ""
-    is_priced = usage.cost != float("inf")
-    cost = f"{usage.cost:.2f} {currency} an hour" if is_priced else "no price in settings/prices"
-    return f"{usage.instances} instances{gpus}, {cost}"

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from rollout.counts import ReleaseCount
+from rollout.policy.usage import Usage
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -59,3 +60,10 @@ def count_text(count: ReleaseCount) -> str:
     needed = f" of {count.needed} needed" if count.needed else ", none needed"
     part = f", {count.per_mille / 10:g} % of the requests" if count.per_mille else ""
     return f"{count.healthy} healthy{needed}{part}"
+
+
+def usage_text(usage: Usage, currency: str) -> str:
+    gpus = f", {usage.accelerators} GPUs" if usage.accelerators else ""
+    is_priced = usage.cost != float("inf")
+    cost = f"{usage.cost:.2f} {currency} an hour" if is_priced else "no price in settings/prices"
+    return f"{usage.instances} instances{gpus}, {cost}"

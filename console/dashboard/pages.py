@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from console.course import comparison_rows
 from console.dashboard.chart import Chart, draw, spans_of
 from console.views import (
     EntryView,
@@ -20,6 +21,7 @@ from console.views import (
     status_view,
     steps_of,
 )
+from infra.fleet.forecast import RolloutPlan
 from rollout.gates.record import GateRecord
 from rollout.model import Release, Stepping
 from rollout.policy.freeze import Freeze, frozen
@@ -144,7 +146,8 @@ class GateEvidence:
 @dataclass(frozen=True)
 class ModelPage:
     """`older`: the entry before which the log goes on, empty if it does not; `is_older`: that the
-    page does not show the newest entries. `log`: newest first.
+    page does not show the newest entries. `log`: newest first. `plan`: of a release that has not
+    begun; `comparison`: what was predicted of the rollout, and what it took until now.
     """
 
     model: str
@@ -158,6 +161,8 @@ class ModelPage:
     is_older: bool
     commands: tuple[Command, ...]
     now: datetime
+    plan: RolloutPlan | None
+    comparison: tuple[tuple[str, str, str], ...]
 
 
 def model_page(
@@ -171,6 +176,7 @@ def model_page(
     *,
     rows: int,
     is_older: bool = False,
+    plan: RolloutPlan | None = None,
 ) -> ModelPage:
     """`entries`: the last ones, oldest first. `specs`: the releases that they name, as far as they
     can be read. At most `rows` of the log and of the releases are displayed.
@@ -193,7 +199,19 @@ def model_page(
         is_older=is_older,
         commands=_commands(state, project),
         now=now,
+        plan=plan,
+        comparison=_comparison(state, releases),
     )
+
+
+def _comparison(
+    state: ModelState, releases: Iterable[ReleaseView]
+) -> tuple[tuple[str, str, str], ...]:
+    """Of the rollout under way, or else of the release that serves."""
+    about = state.rollout.candidate or state.rollout.stable
+    found = (each.course for each in releases if about and each.version == about.version)
+    course = next(found, None)
+    return tuple(comparison_rows(course)) if course and course.actual else ()
 
 
 def _revision(entry_id: str) -> int:

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
@@ -58,6 +59,8 @@ def _environment() -> Environment:
         "span": text.span,
         "counted": text.count_text,
         "pretty": _pretty,
+        "seconds": lambda each: "-" if each is None else text.span(timedelta(seconds=each)),
+        "peak": lambda plan: text.usage_text(plan.peak, plan.currency),
     }
     return environment
 

@@ -13,12 +13,19 @@ from console.connect import Connection
 from console.dashboard import pages
 from console.dashboard.snapshot import Reading, Snapshot, Times
 from console.follow import last_entries, overviews, place_after, state_of
-from console.views import OverviewView, QuarantineView
-from infra.settings import POLICY, load_project_policy, read_stop
+from console.views import EntryView, OverviewView, QuarantineView
+from infra.errors import Unavailable
+from infra.fleet.forecast import RolloutPlan
+from infra.fleet.stored_plan import stored_plan
+from infra.settings import POLICY, PRICES, default_prices, load_project_policy, read_stop
 from infra.store import repository
 from infra.store.documents import UnknownSchema, read_summary, release_from_record
-from infra.store.port import Document, Place, Store
+from infra.store.port import Document, Place, Store, StoreError
+from rollout.intents import pending_release
 from rollout.model import Release
+from rollout.policy.prices import load_prices
+from rollout.start_times import LogEntry
+from rollout.state import ModelState
 
 TIMES = Times(fresh=5.0, patience=0.1, stale=600.0)
 READS_A_SECOND = 100.0
@@ -61,9 +68,14 @@ class Sources:
 
     @property
     def stopped(self) -> str:
-        """Since when, by whom and why Slipway is stopped; empty if it is not."""
-        stop = self._stop.get().value
-        return stop.why if stop else ""
+        """That Slipway is stopped, since when, by whom and why; empty if it is not. A policy that
+        cannot be read is no reason to show nothing.
+        """
+        try:
+            stop = self._stop.get().value
+        except (ValueError, StoreError, Unavailable) as error:
+            return f"Whether Slipway is stopped cannot be read: {error}"
+        return f"Slipway is {stop.why}" if stop else ""
 
     # ---- Models
 
@@ -88,10 +100,8 @@ class Sources:
         document = self._store.get(repository.model_path(model))
         if document is None:
             return None
-        state, urgency = (
-            state_of(document),
-            views.overview_view(read_summary(document.data)).urgency,
-        )
+        state = state_of(document)
+        urgency = views.overview_view(read_summary(document.data)).urgency
         place = before or place_after(state.revision)
         entries = last_entries(self._store, model, place, MOST_ENTRIES)
         versions = {each.release for each in entries if each.release}
@@ -103,6 +113,7 @@ class Sources:
         now = self.connection.clock.now()
         releases = views.history_view((each.data for each in records.values()), state, now)
         specs = dict(_releases(records.values()))
+        plan = None if before else self._plan(state, entries, now)
         return lambda rows: pages.model_page(
             state,
             urgency,
@@ -113,7 +124,29 @@ class Sources:
             now,
             rows=rows,
             is_older=bool(before),
+            plan=plan,
         )
+
+    def _plan(
+        self, state: ModelState, entries: Iterable[EntryView], now: datetime
+    ) -> RolloutPlan | None:
+        """Of the release that has not begun, if there is one."""
+        release = pending_release(state.rollout, state.desired)
+        if release is None:
+            return None
+        stored = self._store.get_many([POLICY, PRICES])
+        model, prices = state.desired.model, stored.get(PRICES)
+        try:
+            return stored_plan(
+                state,
+                release,
+                load_project_policy(self._store, stored),
+                load_prices(default_prices(), prices.data if prices else None),
+                tuple(LogEntry(each.release, each.from_, each.to, each.at) for each in entries),
+                now,
+            )
+        except ValueError as error:
+            return RolloutPlan(model, release.version, problems=(str(error),))
 
     def releases(self, model: str, before: str) -> pages.ReleasesPage | None:
         document = self._store.get(repository.model_path(model))

@@ -127,7 +127,7 @@ def rollout_plan(inputs: Inputs) -> RolloutPlan:
         capacity=choice.mode or spec.rollout.capacity or "surge",
         spec=tuple(merged_fields(inputs)),
         problems=tuple(_problems(inputs, whole.plan, steps)),
-        notes=tuple(_notes(inputs, choice, seconds)),
+        notes=tuple(notes_of(inputs, choice, seconds)),
         changes=resource_changes(whole.plan, whole.target, observed),
         steps=steps,
         bake_seconds=bake,
@@ -156,7 +156,8 @@ def _problems(inputs: Inputs, resources: Plan, steps: tuple[PlannedStep, ...]) -
             yield f"step {step.number}: {step.problem}"
 
 
-def _notes(inputs: Inputs, choice: capacity.Choice, seconds: int) -> Iterator[str]:
+def notes_of(inputs: Inputs, choice: capacity.Choice, seconds: int) -> Iterator[str]:
+    """What the rollout has to wait for, or what else to know."""
     state, release = inputs.state, inputs.release
     rollout = state.rollout
     if state.hold:

@@ -26,8 +26,10 @@ from console.dashboard.snapshot import Reading, Snapshot, Times
 from console.dashboard.sources import Sources
 from console.follow import entries, last_entries, place_after
 from console.views import OverviewView
+from handlers.forecast import forecast
 from infra.store.port import Put, StoreError
 from infra.wiring import World
+from rollout.spec.message import ReleaseRequested, parse
 from tests.scenario import PROJECT, Scenario
 
 HOSTILE = (
@@ -247,6 +249,28 @@ def test_what_another_slipway_wrote_is_said(story: Scenario) -> None:
     page = get(app, "/models/old")
     assert page.status.startswith("503")
     assert "schema 2" in page.words
+
+
+def test_a_release_that_has_not_begun_has_its_plan() -> None:
+    scenario = Scenario()
+    steps, machine = [{"percent": 34}, {"percent": 100}], {"type": "e2-standard-8"}
+    scenario.given_serving("1", scaling={"min": 3, "max": 6}, rollout={"bake_seconds": 0})
+    scenario.given_policy(freezes=[FREEZE])
+    scenario.when_released("2", machine=machine, rollout={"steps": steps})
+    scenario.when_seconds_pass(60)
+    words = get(app_of(scenario), "/models/tiny").words
+    assert "next release 2, not begun" in words
+    assert "Plan of release 2 frozen until 2026-01-02 00:00 UTC: new year" in words
+    sections = {"machine": machine, "rollout": {"steps": steps}}
+    request = parse({"model": "tiny", "version": "3", **sections})
+    assert isinstance(request, ReleaseRequested)
+    planned = forecast(scenario.world, request).steps
+    assert planned[0].lowest == 3
+    for each in planned:
+        sizes = (each.stable, each.candidate, each.surge, each.peak.instances, each.lowest)
+        assert f"{each.number} {each.goal} {' '.join(map(str, sizes))}" in words
+    assert "machine.type" in words
+    assert "Not included, since this page does not read Compute Engine" in words
 
 
 def test_a_model_without_a_rollout_has_no_picture() -> None:
