@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from rollout import visible
 from rollout.counts import ReleaseCount
 from rollout.policy.usage import Usage
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def escape(text: object) -> str:
     """One line without characters that a terminal would act on."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(text))
+    return visible.escape(str(text))
 
 
 def plain(text: object, style: str = "") -> Text:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from rollout.visible import is_visible
+
 MAX_TEXT = 1024
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
@@ -14,7 +16,7 @@ _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 def text_at(value: Any, *path: str) -> str:
     """The text at a path of names; empty if there is none, or no text of one printable line."""
     found = value_at(value, *path)
-    is_text = isinstance(found, str) and len(found) <= MAX_TEXT and found.isprintable()
+    is_text = isinstance(found, str) and len(found) <= MAX_TEXT and is_visible(found)
     return str(found) if is_text else ""
 
 

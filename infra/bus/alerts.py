@@ -18,6 +18,7 @@ from infra.bus.validators import display
 from rollout.alerts import Alert
 from rollout.spec.problems import Invalid
 from rollout.spec.strict_json import read_json
+from rollout.visible import is_visible, one_line
 
 _POLICY_ID = re.compile(r"projects/[^/]+/alertPolicies/([0-9]{1,30})(/.*)?")
 _TEST = "test"
@@ -61,7 +62,7 @@ def _parse_incident(incident: Mapping[str, Any]) -> Alert:
 
 def _text(incident: Mapping[str, Any], field: str) -> str:
     text = incident.get(field)
-    if not isinstance(text, str) or not 0 < len(text) <= MAX_TEXT or not text.isprintable():
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_TEXT or not is_visible(text):
         raise ValueError(
             f"incident.{field} must be text of 1 to {MAX_TEXT} printable characters, not"
             f" {display(text)}"
@@ -81,5 +82,4 @@ def _time(incident: Mapping[str, Any], field: str) -> datetime:
 
 def _line(given: Any) -> str:
     """A text for people on one line; empty if there is none."""
-    line = " ".join(given.split()) if isinstance(given, str) else ""
-    return "".join(each for each in line if each.isprintable())[:MAX_TEXT]
+    return one_line(given, MAX_TEXT) if isinstance(given, str) else ""

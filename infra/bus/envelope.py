@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from infra.bus import validators
 from infra.bus.validators import display
 from rollout.spec.strict_json import read_json
+from rollout.visible import is_visible
 
 RELEASE_TYPE = "io.slipway.model.release.v1"
 COMMAND_TYPE = "io.slipway.model.command.v1"
@@ -182,7 +183,7 @@ def _parse_event(
         if (
             not isinstance(text, str)
             or not 0 < len(text) <= _MAX_CONTEXT_TEXT
-            or not text.isprintable()
+            or not is_visible(text)
         ):
             raise ValueError(
                 f"{name} must be text of 1 to {_MAX_CONTEXT_TEXT} printable characters, not"

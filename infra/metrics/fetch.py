@@ -16,6 +16,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from rollout.measurements import Unmeasured
+from rollout.visible import one_line
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -141,9 +142,8 @@ def _body(response: Response) -> bytes | Unmeasured:
 
 
 def short(error: object) -> str:
-    """A foreign text on one line, without control characters."""
-    text = " ".join(str(error).split())
-    return "".join(each for each in text if each.isprintable())[:MAX_WHY]
+    """A foreign text on one line."""
+    return one_line(str(error), MAX_WHY)
 
 
 def _without_secrets(text: str, url: str, headers: Mapping[str, str]) -> str:

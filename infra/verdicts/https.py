@@ -19,6 +19,7 @@ from rollout.measurements import ExternalVerdict, NoVerdict, VerdictAnswer, Verd
 from rollout.policy.gate_hosts import unlisted_host
 from rollout.spec.problems import Invalid
 from rollout.spec.strict_json import read_json
+from rollout.visible import one_line
 
 MAX_BYTES = 64 * 1024
 MAX_WHY = 300
@@ -89,16 +90,11 @@ def read_verdict(body: bytes, until: datetime) -> VerdictAnswer:
             "verdict": ("pass" | "fail" | "inconclusive") as verdict,
             "why": str(why),
         } if why.strip():
-            return ExternalVerdict(verdict, _one_line(why), until)
+            return ExternalVerdict(verdict, one_line(why, MAX_WHY), until)
         case {"verdict": "pass" | "fail" | "inconclusive"}:
             return NoVerdict("unreadable", "why must be a sentence")
         case _:
             return NoVerdict("unreadable", "verdict must be pass, fail or inconclusive")
-
-
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return "".join(each for each in line if each.isprintable())[:MAX_WHY]
 
 
 def _time(moment: datetime) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from rollout.notifications.model import StatusEvent
+from rollout.visible import is_visible
 
 DOCUMENT = "settings/notifications"
 MAX_DESTINATIONS = 10
@@ -196,7 +197,7 @@ def _is_https(given: Any) -> bool:
         port = parts.port if parts else None
     except ValueError:
         return False
-    if parts is None or not given.isprintable() or re.search(r"\s", given) or len(given) > 2000:
+    if parts is None or not is_visible(given) or re.search(r"\s", given) or len(given) > 2000:
         return False
     return (
         parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc and port != 0

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from rollout.gates.base import duration
 from rollout.notifications.model import Facts, Notification, StatusEvent
 from rollout.spec.types import is_model_name, is_version
+from rollout.visible import one_line
 
 MAX_TITLE = 150
 MAX_WHY = 700
@@ -38,12 +39,6 @@ def notification_of(event: StatusEvent, facts: Facts, link: str, project: str) -
         undo_command=_command(event.model, fields, project) if fields else "",
         link=_link(event, link),
     )
-
-
-def one_line(text: str, longest: int) -> str:
-    """The text without line breaks, control characters and changes of direction, cut off."""
-    line = "".join(each for each in " ".join(text.split()) if each.isprintable())
-    return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 def _who(facts: Facts) -> str:

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 from rollout.model import Frozen
+from rollout.visible import is_visible
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 WEEK = timedelta(days=7)
@@ -55,8 +56,8 @@ def _load(path: str, value: Any) -> Freeze:
             f"{path} has unknown fields {', '.join(unknown)}; known fields are {', '.join(FIELDS)}"
         )
     reason, timezone = value.get("reason"), value.get("timezone", "UTC")
-    if not isinstance(reason, str) or not reason:
-        raise ValueError(f"{path}.reason must say why, got {reason!r}")
+    if not isinstance(reason, str) or not reason or not is_visible(reason):
+        raise ValueError(f"{path}.reason must say why, in visible characters, got {reason!a}")
     rollbacks = value.get("rollbacks", False)
     if not isinstance(rollbacks, bool):
         raise ValueError(f"{path}.rollbacks must be true or false, got {rollbacks!r}")

@@ -15,6 +15,7 @@ from typing import Any
 from rollout.policy.freeze import Freeze, load_freezes
 from rollout.policy.prices import Prices
 from rollout.policy.stop import Stop, load_stop
+from rollout.visible import is_visible
 
 IsSigned = Callable[[str, str, tuple[str, ...]], bool]
 """Whether a signature (base64) of a text verifies against one of the public keys. Raises ValueError
@@ -128,11 +129,14 @@ def _value(name: str, value: Any, default: Any) -> Any:
 
 def _keys(value: Any) -> Mapping[str, str]:
     is_map = isinstance(value, Mapping) and all(
-        isinstance(name, str) and name and isinstance(key, str) and key
+        isinstance(name, str) and name and is_visible(name) and isinstance(key, str) and key
         for name, key in value.items()
     )
     if not is_map:
-        raise ValueError(f"settings/policy: approvers must map names to keys, got {value!r}")
+        raise ValueError(
+            f"settings/policy: approvers must map names, in visible characters, to keys, got"
+            f" {value!a}"
+        )
     return dict(value)
 
 

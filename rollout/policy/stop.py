@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rollout.visible import is_visible
+
 FIELDS = ("reason", "by", "since", "rollbacks")
 MAX_TEXT = 500
 
@@ -47,7 +49,7 @@ def load_stop(value: Any) -> Stop | None:
         )
     texts = {name: value.get(name) or "" for name in ("reason", "by", "since")}
     for name, text in texts.items():
-        if not isinstance(text, str) or len(text) > MAX_TEXT or not (text.isprintable()):
+        if not isinstance(text, str) or len(text) > MAX_TEXT or not is_visible(text):
             raise ValueError(
                 f"stop.{name} must be printable text of at most {MAX_TEXT} characters, got {text!r}"
             )

@@ -24,6 +24,7 @@ from rollout.spec.rules import check_rules
 from rollout.spec.section import Section
 from rollout.spec.strict_json import decode_json
 from rollout.spec.validation import freeze, misplaced_nulls, validate
+from rollout.visible import escape
 
 __all__ = [
     "CommandGiven",
@@ -166,8 +167,8 @@ def _release(payload: Mapping[str, Any], fields: Mapping[str, Any]) -> ReleaseRe
         message.version,
         patch,
         message.force,
-        message.requested_by,
-        message.reason,
+        escape(message.requested_by),
+        escape(message.reason),
         message.base,
         message.plan or "",
     )
@@ -194,8 +195,8 @@ def _command(fields: Mapping[str, Any]) -> CommandGiven:
         message.model,
         message.command,
         message.version,
-        message.requested_by,
-        message.reason,
+        escape(message.requested_by),
+        escape(message.reason),
         message.full,
         message.signature or "",
     )
