@@ -146,6 +146,8 @@ def _sums(found: RolloutPlan) -> Iterator[tuple[str, object]]:
     start = span(timedelta(seconds=found.start_seconds))
     approvals = " and approvals" if any(each.approval for each in found.steps) else ""
     total = span(timedelta(seconds=found.seconds))
+    if found.untimed_gates:
+        total = f"at least {total}"
     yield (
         "takes",
         f"{total}{approvals}, with {start} until instances are healthy (from"

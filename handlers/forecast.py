@@ -12,6 +12,7 @@ from datetime import datetime
 from handlers.admission import usage_of_others
 from handlers.past_rollouts import recent_log
 from handlers.quarantine import Refuse
+from handlers.reconcile.measure import measure_before
 from handlers.release import check_release, refuse_other_content, resolve_release
 from infra.compute.errors import Refused
 from infra.errors import Unavailable
@@ -25,6 +26,7 @@ from infra.store.documents import release_from_record
 from infra.wiring import World
 from rollout.accept import accept
 from rollout.model import Desired, Intent, IntentKey, Release
+from rollout.plan_hash import settled_before
 from rollout.policy.usage import Usage
 from rollout.spec.message import Invalid, ReleaseRequested
 from rollout.state import ModelState
@@ -96,6 +98,7 @@ def _read_inputs(world: World, request: ReleaseRequested) -> Inputs | RolloutPla
         answers=answers,
         log=recent_log(world.store, state),
         now=now,
+        before=measure_before(world, replace(state, rollout=settled_before(state.rollout)), now),
     )
 
 

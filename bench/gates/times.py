@@ -3,9 +3,7 @@
     python -m bench.gates.times           writes it
     python -m bench.gates.times --check   prints whether it is stale, and fails if it is
 
-Each window has exactly as many requests and bad ones as are expected, so a release gets its verdict
-in about the median time of those whose numbers vary by chance. The verdicts are those of
-`rollout/analysis.py`.
+Computed by `rollout/gate_times.py`, as in a plan.
 """
 
 from __future__ import annotations
@@ -14,11 +12,10 @@ import sys
 from functools import cache
 
 from bench.gates.releases import ERRORS
-from bench.gates.slipway import NOON, at, release
-from rollout import analysis
-from rollout.gates.record import GateRecord
-from rollout.measurements import Counts, WindowMeasured, Windows
-from rollout.model import Evidence, Release, Rollout, Stepping
+from bench.gates.slipway import release
+from rollout import gate_times
+from rollout.gate_times import GateTraffic
+from rollout.model import Rollout
 from rollout.spec.steps import DEFAULT_WEIGHTS
 from schemas.generate import ROOT, replace_marked
 
@@ -27,66 +24,35 @@ SHARE = 0.01
 WEIGHTS = tuple(weight for weight, _ in DEFAULT_WEIGHTS if weight < 100)
 TRAFFIC = (2, 10, 100, 1000)
 RATIOS = (2, 5, 10)
-MOST = 240
-"""Windows of a minute."""
-FIRST = 10
-"""The minute of the first window; the weight has been in effect for long."""
 
 
-def windows_to_pass(weight: float, traffic: float) -> int | None:
-    """The fewest windows after which a release that is as good as the stable one passes; None:
-    more than `MOST`.
-    """
-    if _after(weight, traffic, 1, MOST).verdict != "pass":
-        return None
-    few, many = 0, MOST
-    while many - few > 1:
-        middle = (few + many) // 2
-        if _after(weight, traffic, 1, middle).verdict == "pass":
-            many = middle
-        else:
-            few = middle
-    return many
+def _pass(weight: float, traffic: float) -> int | None:
+    """The windows after which a release passes that is as good as the stable one."""
+    step = WEIGHTS.index(weight)
+    return gate_times.windows_to_pass(_rollout(), ERRORS, step, weight / 100, _served(traffic))
 
 
-def windows_to_fail(weight: float, traffic: float, ratio: float) -> int | None:
+def _fail(weight: float, traffic: float, ratio: float) -> int | None:
     """The windows after which a release fails that has `ratio` times the bad requests."""
-    record = _after(weight, traffic, ratio, MOST)
-    if record.verdict != "fail" or record.evaluated_until is None:
-        return None
-    return round((record.evaluated_until - at(FIRST)).total_seconds() / 60)
+    step, share = WEIGHTS.index(weight), weight / 100
+    return gate_times.windows_to_fail(_rollout(), ERRORS, step, share, _served(traffic), ratio)
 
 
-def _after(weight: float, traffic: float, ratio: float, windows: int) -> GateRecord:
-    """The gate's record after so many windows of a step, or after the one in which it fails."""
-    requests, step = 60 * traffic, WEIGHTS.index(weight)
-    candidate, stable = requests * weight / 100, requests * (1 - weight / 100)
-    phase = Stepping(step, NOON, round(10 * weight), NOON, granted=step + 1)
-    rollout = Rollout(phase, stable=release("1"), candidate=_candidate(), serving_group="blue")
-    measured = tuple(
-        WindowMeasured(
-            at(minute),
-            at(minute + 1),
-            Counts(ratio * SHARE * candidate, candidate),
-            Counts(SHARE * stable, stable),
-        )
-        for minute in range(FIRST, FIRST + windows)
-    )
-    evidence = Evidence(windows={ERRORS: Windows(measured, "")})
-    return analysis.update(rollout, evidence, at(FIRST + windows)).gates[0]
+def _served(traffic: float) -> GateTraffic:
+    return GateTraffic(traffic, SHARE)
 
 
 @cache
-def _candidate() -> Release:
-    return release("2", (ERRORS,))
+def _rollout() -> Rollout:
+    return Rollout(stable=release("1"), candidate=release("2", (ERRORS,)), serving_group="blue")
 
 
 def table() -> str:
     """A row for each weight and traffic. All windows of a row are minutes."""
     columns = ["good: passes", *(f"{ratio} times: fails" for ratio in RATIOS)]
     rows = [
-        [f"{weight:g} %", f"{traffic:,}", _text(windows_to_pass(weight, traffic))]
-        + [_text(windows_to_fail(weight, traffic, ratio)) for ratio in RATIOS]
+        [f"{weight:g} %", f"{traffic:,}", _text(_pass(weight, traffic))]
+        + [_text(_fail(weight, traffic, ratio)) for ratio in RATIOS]
         for weight in WEIGHTS
         for traffic in TRAFFIC
     ]
@@ -96,7 +62,7 @@ def table() -> str:
 
 
 def _text(windows: int | None) -> str:
-    return f"over {MOST}" if windows is None else str(windows)
+    return f"over {gate_times.MOST}" if windows is None else str(windows)
 
 
 def update(text: str) -> str:

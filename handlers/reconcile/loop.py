@@ -193,7 +193,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     carried = replace(carried, verified=_verified(state, cache, decision, now))
 
     # guard, save
-    decision = with_prediction(world, state, decision, fleet, policy)
+    decision = with_prediction(world, state, decision, fleet, policy, before)
     decision, carried = _preflight(world, _guard(world, policy, decision), carried)
     try:
         saved = save(world, run, stored, decision)

@@ -15,13 +15,22 @@ from typing import Any
 
 from infra.fleet import preflight
 from infra.fleet.changes import ResourceChange, kinds_of, resource_changes
-from infra.fleet.forecast_steps import Basis, PlannedStep, peak_of, planned_steps, start_seconds_of
+from infra.fleet.forecast_steps import (
+    Basis,
+    PlannedStep,
+    peak_of,
+    planned_steps,
+    share_of,
+    start_seconds_of,
+)
 from infra.fleet.model import Plan, Snapshot
 from infra.fleet.observe import observe
 from infra.fleet.preflight import Answers
 from infra.fleet.room import room
 from infra.fleet.whole_plan import whole_plan
 from rollout import capacity, transitions
+from rollout.gate_times import GateTraffic, compares, seconds_to_pass, traffic_of
+from rollout.measurements import Delayed, Unmeasured, WindowAnswer
 from rollout.model import Release, phase_name
 from rollout.plan_hash import plan_hash, settled_before
 from rollout.policy.freeze import cuts
@@ -34,7 +43,10 @@ from rollout.spec.rule_context import gives
 from rollout.spec.steps import KINDS
 from rollout.start_times import LogEntry, first_steps_of, past_start
 from rollout.state import ModelState
+from rollout.targets import plan_of
 
+BAD_SHARE = 0.01
+"""For which the times of a gate are given if nothing was measured."""
 MOST_WINDOWS = 10
 """Freeze windows that are named."""
 
@@ -56,8 +68,9 @@ class RolloutPlan:
     """`base`: the release that the event inherits from. `problems`: why it would be refused, or
     rolled back at once; `notes`: what it has to wait for, or what else to know. `peak`, `lowest`
     and `seconds` are over all steps and the bake; `most`: what the policy counts for it. `seconds`
-    leaves out approvals. `hash`: see `rollout/plan_hash.py`. `is_refused`: the intake would not
-    accept it, so there is nothing else.
+    leaves out approvals, and what the `untimed_gates` need beyond their minimum, because nobody
+    knows the traffic. `hash`: see `rollout/plan_hash.py`. `is_refused`: the intake would not accept
+    it, so there is nothing else.
     """
 
     model: str
@@ -75,6 +88,7 @@ class RolloutPlan:
     start_seconds: int = 0
     start_basis: str = ""
     seconds: int = 0
+    untimed_gates: tuple[str, ...] = ()
     peak: Usage = field(default_factory=Usage)
     most: Usage = field(default_factory=Usage)
     lowest: int = 0
@@ -87,7 +101,8 @@ class RolloutPlan:
 @dataclass(frozen=True)
 class Inputs:
     """What the forecast is made from: the state as the intake would save it, the release and the
-    one that it inherits from, what Compute Engine answered, and the model's log.
+    one that it inherits from, what Compute Engine answered, the model's log, and by gate what a
+    source of metrics has of the stable release.
     """
 
     state: ModelState
@@ -100,6 +115,7 @@ class Inputs:
     answers: Answers
     log: tuple[LogEntry, ...]
     now: datetime
+    before: Mapping[str, WindowAnswer] = field(default_factory=dict)
 
 
 def rollout_plan(inputs: Inputs) -> RolloutPlan:
@@ -113,7 +129,10 @@ def rollout_plan(inputs: Inputs) -> RolloutPlan:
     whole = whole_plan(state.rollout, desired, release, inputs.policy, inputs.snapshot)
     known = (state.rollout.stable, state.rollout.previous, state.rollout.candidate)
     start = past_start(inputs.log, first_steps_of(known))
-    basis = Basis(rollout, desired, observed, inputs.policy, inputs.prices, start, inputs.now)
+    traffic = traffic_of(inputs.before)
+    basis = Basis(
+        rollout, desired, observed, inputs.policy, inputs.prices, start, inputs.now, traffic
+    )
     steps = tuple(planned_steps(basis)) if rollout.candidate else ()
     stable, spec = rollout.stable, release.spec
     bake = spec.rollout.bake_seconds if steps else 0
@@ -127,13 +146,14 @@ def rollout_plan(inputs: Inputs) -> RolloutPlan:
         capacity=choice.mode or spec.rollout.capacity or "surge",
         spec=tuple(merged_fields(inputs)),
         problems=tuple(_problems(inputs, whole.plan, steps)),
-        notes=tuple(notes_of(inputs, choice, seconds)),
+        notes=(*notes_of(inputs, choice, seconds), *_notes_on_gates(inputs, basis, steps)),
         changes=resource_changes(whole.plan, whole.target, observed),
         steps=steps,
         bake_seconds=bake,
         start_seconds=start_seconds_of(basis) if steps else 0,
         start_basis="past rollouts" if start else "serving.startup_seconds",
         seconds=seconds,
+        untimed_gates=tuple(each for each in _comparing(basis, steps) if each not in traffic),
         peak=peak_of(steps),
         most=max_usage(inputs.prices, [each.spec for each in (stable, release) if each]),
         lowest=min((each.lowest for each in steps), default=0),
@@ -188,6 +208,48 @@ def notes_of(inputs: Inputs, choice: capacity.Choice, seconds: int) -> Iterator[
         yield f"{release.not_inherited} is not inherited: it does not fit the strategy"
 
 
+def _notes_on_gates(inputs: Inputs, basis: Basis, steps: tuple[PlannedStep, ...]) -> Iterator[str]:
+    """At which traffic each gate that compares takes how long."""
+    for gate, step in _comparing(basis, steps).items():
+        if traffic := basis.traffic.get(gate):
+            yield (
+                f"gate {gate}: its times are for the present traffic, {_display_traffic(traffic)}"
+            )
+        else:
+            yield f"gate {gate}: {_times_by_traffic(basis, gate, step)}{_lack(inputs, gate)}"
+
+
+def _comparing(basis: Basis, steps: tuple[PlannedStep, ...]) -> dict[str, PlannedStep]:
+    """Each gate whose time depends on traffic, with the first step that it judges."""
+    found: dict[str, PlannedStep] = {}
+    for step in steps:
+        for gate in step.gates:
+            if compares(basis.rollout, gate):
+                found.setdefault(gate, step)
+    return found
+
+
+def _display_traffic(traffic: GateTraffic) -> str:
+    return f"{traffic.requests_per_second:.3g} requests/s with {traffic.bad_share:.2%} bad"
+
+
+def _times_by_traffic(basis: Basis, gate: str, step: PlannedStep) -> str:
+    share = share_of(basis.rollout, plan_of(basis.rollout)[2][step.number - 1])
+    found = []
+    for rate in (100, 10, 1):
+        traffic = GateTraffic(rate, BAD_SHARE)
+        seconds = seconds_to_pass(basis.rollout, gate, step.number - 1, share, traffic)
+        found.append(f"{-(-seconds // 60)} min at {rate} requests/s")
+    times = ", ".join(found)
+    return f"its time depends on the traffic; with 1 % bad, step {step.number} takes {times}"
+
+
+def _lack(inputs: Inputs, gate: str) -> str:
+    """Why the present traffic is not known."""
+    answer = inputs.before.get(gate)
+    return f" ({answer.why})" if isinstance(answer, Unmeasured | Delayed) else ""
+
+
 # ---- The merged spec
 
 
@@ -217,6 +279,8 @@ def _display(path: str, value: object) -> str:
     """For people: a digest by its beginning, and no environment variable."""
     if value is None:
         return "-"
+    if path == "rollout.gates" and isinstance(value, dict):
+        return ", ".join(value) or "none"
     if path == "rollout.steps" and isinstance(value, list):
         return ", ".join(_goal(each) for each in value)
     if isinstance(value, str) and (path == "artifact.image" or not is_hidden(path, value)):

@@ -7,12 +7,13 @@ many instances exist at most and serve at least while the group moves from one t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from infra.fleet.resources.instance_group import legal_budget
 from rollout.course import PhaseTime, Prediction
+from rollout.gate_times import GateTraffic, seconds_to_pass
 from rollout.model import (
     FULL_WEIGHT,
     Baking,
@@ -31,7 +32,6 @@ from rollout.policy.policy import Policy
 from rollout.policy.prices import Prices, cost_per_hour
 from rollout.policy.usage import Usage
 from rollout.spec.defaults import startup_seconds
-from rollout.spec.gates import Analysis
 from rollout.spec.model import Spec
 from rollout.spec.steps import ApproveStep, PercentStep, Step, WeightStep
 from rollout.spec.way_back import (
@@ -88,7 +88,9 @@ class _Sizes:
 
 @dataclass(frozen=True)
 class Basis:
-    """What the steps are computed from. `start_seconds`: measured in past rollouts, if any."""
+    """What the steps are computed from. `start_seconds`: measured in past rollouts, if any.
+    `traffic`: of the stable release by gate, as far as a source of metrics has it.
+    """
 
     rollout: Rollout
     desired: Desired
@@ -97,6 +99,7 @@ class Basis:
     prices: Prices
     start_seconds: int | None
     now: datetime
+    traffic: Mapping[str, GateTraffic] = field(default_factory=dict)
 
 
 def planned_steps(basis: Basis) -> Iterator[PlannedStep]:
@@ -164,7 +167,7 @@ def _planned(
     rollout, candidate = basis.rollout, candidate_of(basis.rollout)
     surge, unavailable = _budget(sizes, candidate.spec)
     stable, spec = rollout.stable, candidate.spec
-    gates = _gates_in(spec, step, steps)
+    gates = _gates_in(rollout, step)
     hold = 0 if isinstance(step, ApproveStep) else step.hold_seconds
     weight = _weight(steps, index) if has_own_group(rollout) else None
     serving = sizes.stable if has_own_group(rollout) else before.stable + before.candidate
@@ -180,7 +183,8 @@ def _planned(
         start_seconds=_start(basis, step, sizes, before),
         hold_seconds=max(
             hold,
-            _least_seconds(spec.rollout.analysis) if gates else 0,
+            *(_gate_seconds(basis, index, step, gate) for gate in gates),
+            _seconds_of_requests(basis, step),
             spec.traffic.draining_seconds if sizes.replaced else 0,
         ),
         seconds_to_roll_back=_way_back(basis, step),
@@ -299,13 +303,32 @@ def _start(basis: Basis, step: Step, sizes: _Sizes, before: _Sizes) -> int:
     return count * start + (count - 1) * spec.traffic.draining_seconds
 
 
-def _gates_in(spec: Spec, step: Step, steps: tuple[Step, ...]) -> tuple[str, ...]:
+def _gates_in(rollout: Rollout, step: Step) -> tuple[str, ...]:
     """The gates that compare two releases judge each step in which both have requests."""
-    share = step.per_mille if isinstance(step, WeightStep) else 0
-    if isinstance(step, PercentStep) and not spec.rollout.has_second_group:
-        share = step.percent * 10
-    return tuple(spec.rollout.gates) if 0 < share < FULL_WEIGHT else ()
+    gates = candidate_of(rollout).spec.rollout.gates
+    return tuple(gates) if 0 < share_of(rollout, step) < 1 else ()
 
 
-def _least_seconds(analysis: Analysis) -> int:
-    return analysis.warm_up_seconds + analysis.min_windows * analysis.window_seconds
+def share_of(rollout: Rollout, step: Step) -> float:
+    """The part of the requests that the candidate has in the step."""
+    if isinstance(step, WeightStep):
+        return step.per_mille / FULL_WEIGHT
+    if isinstance(step, PercentStep) and not has_own_group(rollout):
+        return step.percent / 100
+    return 0.0
+
+
+def _gate_seconds(basis: Basis, index: int, step: Step, gate: str) -> int:
+    """What only records holds up nothing."""
+    if candidate_of(basis.rollout).spec.rollout.gates[gate].dry_run:
+        return 0
+    traffic = basis.traffic.get(gate)
+    return seconds_to_pass(basis.rollout, gate, index, share_of(basis.rollout, step), traffic)
+
+
+def _seconds_of_requests(basis: Basis, step: Step) -> int:
+    """Until the candidate has the step's `min_requests`; 0 if the traffic is not known."""
+    rates = [each.requests_per_second for each in basis.traffic.values()]
+    rate = max(rates, default=0.0) * share_of(basis.rollout, step)
+    least = None if isinstance(step, ApproveStep) else step.min_requests
+    return math.ceil(least / rate) if least and rate else 0

@@ -5,16 +5,28 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from infra.metrics.port import Metrics
+from rollout.measurements import (
+    Counts,
+    GateQuery,
+    Unmeasured,
+    WindowAnswer,
+    WindowMeasured,
+    Windows,
+)
+from rollout.spec.steps import DEFAULT_WEIGHTS
 from tests.console.terminal import Result, Terminal
 from tests.scenario import IMAGE, Scenario
 
 GOLDEN = Path(__file__).parent / "golden_plan.txt"
 Write = Callable[..., str]
+MINUTE = timedelta(minutes=1)
 
 
 def event(version: str = "2", **sections: Any) -> dict[str, Any]:
@@ -114,6 +126,38 @@ def test_a_plan_says_what_would_be_refused_or_fail(serving: Scenario, write: Wri
     assert missing.json["problems"][0].startswith("machine.type: n1-standard-9 does not exist")
     assert missing.json["notes"][0] == "frozen from 2000-01-01 00:00 to 2100-01-01 00:00 UTC: fair"
     assert missing.json["notes"][1].startswith("with these windows it would end at 2100-01-01 00:")
+
+
+class Measured:
+    """A source of metrics: 20 requests a second, 1 % bad; or none that answers."""
+
+    is_reachable = True
+
+    def read_windows(self, query: GateQuery, *_: object) -> WindowAnswer:
+        if not self.is_reachable:
+            return Unmeasured("http", "cannot reach it")
+        counts = Counts(12.0, 1200.0)
+        return Windows((WindowMeasured(query.since, query.since + MINUTE, counts),), "")
+
+
+def test_gates_take_as_long_as_the_present_traffic_needs(serving: Scenario, write: Write) -> None:
+    source = Measured()
+    serving.given_metrics(cast(Metrics, source))
+    steps = [{"weight": weight, "hold_seconds": 60} for weight, _ in DEFAULT_WEIGHTS]
+    canary = {"strategy": "canary", "steps": steps, "gates": {"http_errors": {}}}
+    found = plan(serving, write(event(rollout=canary))).json
+    # docs/gates.md, with 5 %: 15 windows at 10 requests a second, 3 at 100. And a minute's warm-up.
+    assert steps[1]["weight"] == 5
+    assert 60 * 5 < found["steps"][1]["hold_seconds"] < 60 * 15
+    assert "for the present traffic, 20 requests/s with 1.00% bad" in found["notes"][0]
+    source.is_reachable = False
+    unknown = plan(serving, write(event(rollout=canary))).json
+    assert (unknown["steps"][1]["hold_seconds"], unknown["untimed_gates"]) == (
+        60 * 4,
+        ["http_errors"],
+    )
+    assert "step 1 takes 4 min at 100 requests/s, 11 min at 10" in unknown["notes"][0]
+    assert unknown["notes"][0].endswith("(cannot reach it)")
 
 
 def test_a_command_has_no_plan(serving: Scenario, write: Write) -> None:
