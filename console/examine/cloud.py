@@ -7,21 +7,20 @@ and Cloud Monitoring.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import requests
 from google.auth.exceptions import GoogleAuthError
 
 from console.examine import names
+from console.examine.answer import Answer, NoAnswer, Reading
 from infra.identity.record import TESTED
 
-Body = Mapping[str, Any]
 TIMEOUT_SECONDS = 10.0
 AT_ONCE = 8
 SINCE = timedelta(minutes=30)
@@ -36,35 +35,6 @@ OLDEST = "pubsub.googleapis.com/subscription/oldest_unacked_message_age"
 UNDELIVERED = "pubsub.googleapis.com/subscription/num_undelivered_messages"
 
 
-@dataclass(frozen=True)
-class NoAnswer:
-    """Why something was not read. `absent`: it does not exist."""
-
-    kind: Literal["absent", "denied", "failed"]
-    why: str
-
-
-Answer = Body | NoAnswer
-
-
-@dataclass(frozen=True)
-class Reading:
-    """All that was read. Measurements are answers of `timeSeries.list`."""
-
-    services: Mapping[str, Answer]
-    database: Answer
-    fields: Answer
-    expiring: Answer
-    queue: Answer
-    tick: Answer
-    used: Answer
-    limits: Answer
-    oldest: Answer
-    undelivered: Answer
-    logged: Mapping[str, Answer]
-    """By service that writes no documents: answers of `entries.list`."""
-
-
 class Cloud:
     """`endpoint` replaces all of Google's, for a test that needs no credentials."""
 
@@ -75,7 +45,8 @@ class Cloud:
     def read(self, region: str, now: datetime) -> Reading:
         """Everything at once."""
         place = f"projects/{self._project}/locations/{region}"
-        database = f"v1/projects/{self._project}/databases/{self.database}"
+        databases = f"v1/projects/{self._project}/databases"
+        database = f"{databases}/{self.database}"
         fields = f"{database}/collectionGroups/-/fields"
         jobs: dict[str, Callable[[], Answer]] = {
             each.service: partial(self._get, "run", f"v2/{place}/services/{each.service}")
@@ -83,7 +54,14 @@ class Cloud:
         }
         services = [*jobs]
         jobs |= {
+            f"callers of {name}": partial(
+                self._get, "run", f"v2/{place}/services/{name}:getIamPolicy"
+            )
+            for name in services
+        }
+        jobs |= {
             "database": lambda: self._get("firestore", database),
+            "settings": lambda: self._get("firestore", f"{databases}/{names.SETTINGS_DATABASE}"),
             "fields": lambda: self._fields(fields, "indexConfig.usesAncestorConfig:false"),
             "expiring": lambda: self._fields(fields, "ttlConfig:*"),
             "queue": lambda: self._get("cloudtasks", f"v2/{place}/queues/{names.QUEUE}"),
@@ -97,8 +75,12 @@ class Cloud:
         for name in silent:
             jobs[f"log {name}"] = partial(self._last_log, name, now)
         found = _run_all(jobs)
-        logged = {name: found.pop(f"log {name}") for name in silent}
-        return Reading({name: found.pop(name) for name in services}, **found, logged=logged)
+        return Reading(
+            services={name: found.pop(name) for name in services},
+            callers={name: found.pop(f"callers of {name}") for name in services},
+            logged={name: found.pop(f"log {name}") for name in silent},
+            **found,
+        )
 
     def _fields(self, path: str, condition: str) -> Answer:
         return self._get("firestore", path, {"filter": condition, "pageSize": 300})
@@ -166,24 +148,6 @@ def _run_all(jobs: Mapping[str, Callable[[], Answer]]) -> dict[str, Any]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         futures = {name: pool.submit(job) for name, job in jobs.items()}
         return {name: future.result() for name, future in futures.items()}
-
-
-def points_of(answer: Body) -> list[tuple[Mapping[str, str], Sequence[float]]]:
-    """The labels of each series, of its resource and its metric, and its values, newest first."""
-    return [
-        (
-            {
-                **each.get("resource", {}).get("labels", {}),
-                **each.get("metric", {}).get("labels", {}),
-            },
-            [_number(point.get("value", {})) for point in each.get("points", ())],
-        )
-        for each in answer.get("timeSeries", ())
-    ]
-
-
-def _number(value: Body) -> float:
-    return float(value.get("int64Value", value.get("doubleValue", 0)))
 
 
 def _message(body: Any) -> str:

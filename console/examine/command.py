@@ -9,12 +9,14 @@ pass is overdue, a message that is still in the outbox or not acknowledged.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from console.connect import Connection
 from console.examine import documents, names
+from console.examine.answer import Answer, NoAnswer, Reading
 from console.examine.finding import NAMED, Finding, left_out, right, wrong
 from console.follow import documents as all_of
 from console.follow import state_of
@@ -43,6 +45,11 @@ from rollout.sources.settings import DOCUMENT as SOURCES
 from rollout.sources.settings import load_routes
 from rollout.state import ModelState
 
+if TYPE_CHECKING:
+    from console.examine.topics import Found
+
+Stored = Mapping[str, FunctionRecord] | None
+"""What functions recorded of themselves; None if that could not be read."""
 DIFFERS = 2
 LOCAL = "a local stack has no identities, revisions, queue, scheduler and quota"
 Region = Annotated[
@@ -148,40 +155,48 @@ def _data(store: Store, path: str) -> Mapping[str, object] | None:
     return document.data if document else None
 
 
-def _of_cloud(
-    connection: Connection, stored: Mapping[str, FunctionRecord] | None, region: str | None
-) -> Iterator[Finding]:
-    """What Google's APIs say; their modules are imported only here. `stored`: what functions
-    recorded, None if that could not be read.
-    """
+def _of_cloud(connection: Connection, stored: Stored, region: str | None) -> Iterator[Finding]:
+    """What Google's APIs say; the modules for them are imported here and below alone."""
     if connection.topics is None:
         yield left_out("topics", "the bus is embedded in the local stack")
         yield left_out("functions", LOCAL)
         return
-    from console.examine import messages
-
-    found = {name: connection.topics.subscriptions(name) for name in messages.topics()}
-    cloud, now, project = connection.cloud, connection.clock.now(), connection.project
-    if cloud is None:
-        for flow in names.FLOWS:
-            yield messages.of_flow(flow, found[flow.topic], project, None)
-        dead = found[names.DEAD_LETTERS]
-        yield messages.of_dead_letters(dead, None, project, is_google=False)
+    found = connection.topics.subscriptions(names.TOPICS)
+    if connection.cloud is None:
+        yield from _of_topics(connection.project, found, None)
         yield left_out("functions", LOCAL)
         return
-    from console.examine import functions
-    from console.examine import project as parts
-    from console.examine.cloud import NoAnswer
-
     regions = [each.region for each in (stored or {}).values() if each.region]
     place = region or next(iter(regions), names.REGION)
-    reading = cloud.read(place, now)
+    now = connection.clock.now()
+    reading = connection.cloud.read(place, now)
+    yield from _of_topics(connection.project, found, reading)
+    yield from _of_functions(connection.project, stored, reading, now)
+    yield from _of_parts(connection.project, connection.cloud.database, reading, place)
+
+
+def _of_topics(
+    project: str, found: Mapping[str, Found], reading: Reading | None
+) -> Iterator[Finding]:
+    """`reading`: None unless it is a project on Google Cloud."""
+    from console.examine import messages
+
     for flow in names.FLOWS:
-        url = _url(reading.services[flow.function.service])
+        url = _url(reading.services[flow.function.service]) if reading else None
         yield messages.of_flow(flow, found[flow.topic], project, url)
-    dead = found[names.DEAD_LETTERS]
-    yield messages.of_dead_letters(dead, reading.undelivered, project, is_google=True)
-    yield messages.of_backlog(reading.oldest)
+    undelivered = reading.undelivered if reading else None
+    yield messages.of_dead_letters(
+        found[names.DEAD_LETTERS], undelivered, project, is_google=reading is not None
+    )
+    if reading:
+        yield messages.of_backlog(reading.oldest)
+
+
+def _of_functions(
+    project: str, stored: Stored, reading: Reading, now: datetime
+) -> Iterator[Finding]:
+    from console.examine import functions
+
     versions = {}
     for function in names.FUNCTIONS:
         name = function.service
@@ -192,18 +207,25 @@ def _of_cloud(
             record = stored.get(name)
         if isinstance(record, FunctionRecord):
             versions[name] = record.version
-        yield functions.of_function(function, record, reading.services[name], project, now)
+        service, callers = reading.services[name], reading.callers[name]
+        yield functions.of_function(function, record, service, callers, project, now)
     yield functions.of_versions(versions, version())
-    yield parts.of_database(reading.database, cloud.database, project)
+
+
+def _of_parts(project: str, database: str, reading: Reading, region: str) -> Iterator[Finding]:
+    from console.examine import project as parts
+
+    databases = {database: reading.database, names.SETTINGS_DATABASE: reading.settings}
+    yield parts.of_databases(databases, database, reading.services.values(), project)
     yield parts.of_indexes(reading.fields, reading.expiring, project)
-    yield parts.of_queue(reading.queue, project, place)
-    yield parts.of_scheduler(reading.tick, project, place)
+    yield parts.of_queue(reading.queue, project, region)
+    yield parts.of_scheduler(reading.tick, project, region)
     yield parts.of_quota(reading.used, reading.limits)
 
 
-def _url(service: object) -> str:
-    """Of a service, if that could be read."""
-    return str(service.get("uri", "")) if isinstance(service, Mapping) else ""
+def _url(service: Answer) -> str:
+    """Empty if the service could not be read."""
+    return "" if isinstance(service, NoAnswer) else str(service.get("uri", ""))
 
 
 def _records(stored: Iterable[Document]) -> dict[str, FunctionRecord]:

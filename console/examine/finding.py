@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from console.examine.answer import NoAnswer
+
 Result = Literal["right", "wrong", "left out"]
 NAMED = 3
 
@@ -37,3 +39,11 @@ def some(names: Iterable[str]) -> str:
     found = [*names]
     more = len(found) - NAMED
     return ", ".join(found[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def unread(check: str, what: str, answer: NoAnswer, role: str) -> Finding:
+    """A line about what could not be read."""
+    if "has not been used" in answer.why or "is disabled" in answer.why:
+        return left_out(check, f"{what}: {answer.why}", "Enable the API: deploy/bootstrap.sh does")
+    todo = f"Ask for {role}" if answer.kind == "denied" else "Try again"
+    return left_out(check, f"{what} could not be read ({answer.why})", todo)

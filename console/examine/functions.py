@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from console.examine import names
-from console.examine.cloud import Answer, NoAnswer
+from console.examine.answer import Answer, NoAnswer
 from console.examine.finding import Finding, left_out, right, some, wrong
 from console.examine.names import Function
 from console.text import span
@@ -21,14 +21,20 @@ def of_function(
     function: Function,
     found: FunctionRecord | NoAnswer | None,
     service: Answer,
+    callers: Answer,
     project: str,
     now: datetime,
 ) -> Finding:
-    """`found`: what it recorded, None if nothing; `service`: what Cloud Run says of it."""
-    check = function.service
-    deploy = f"Run deploy/functions.sh {function.part} --project={project}"
+    """`found`: what it recorded, None if nothing; `service` and `callers`: what Cloud Run says of
+    it, and who may call it.
+    """
+    check, deploy = function.service, function.deploy(project)
+    if function.is_public and isinstance(service, NoAnswer) and service.kind == "absent":
+        return left_out(check, "it is not deployed, and needed for webhooks alone", deploy)
     if problem := _problem_of_service(service):
         return wrong(check, problem, deploy)
+    if problem := _problem_of_callers(function, callers, project):
+        return wrong(check, problem, f"Run deploy/bootstrap.sh --project={project}")
     if isinstance(found, NoAnswer):
         role = "roles/datastore.viewer" if function.writes else "roles/logging.viewer"
         what = f"what it recorded could not be read ({found.why})"
@@ -75,6 +81,23 @@ def _problem_of_service(service: Answer) -> str | None:
     condition = service.get("terminalCondition", {})
     if condition.get("state") == "CONDITION_FAILED":
         return f"Cloud Run: {condition.get('message', 'it failed')}"
+    return None
+
+
+def _problem_of_callers(function: Function, callers: Answer, project: str) -> str | None:
+    if isinstance(callers, NoAnswer) or function.is_public:
+        return None
+    members = {
+        member
+        for binding in callers.get("bindings", ())
+        if binding.get("role") == "roles/run.invoker"
+        for member in binding.get("members", ())
+    }
+    if anybody := members & {"allUsers", "allAuthenticatedUsers"}:
+        return f"anybody may call it: remove {min(anybody)} from roles/run.invoker"
+    invoker = names.account(names.INVOKER, project)
+    if f"serviceAccount:{invoker}" not in members:
+        return f"{invoker}, as which Pub/Sub pushes, may not call it"
     return None
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 
 from console.examine import names
-from console.examine.cloud import Answer, NoAnswer, points_of
-from console.examine.finding import Finding, left_out, right, some, wrong
+from console.examine.answer import Answer, NoAnswer, points_of
+from console.examine.finding import Finding, left_out, right, some, unread, wrong
 from console.examine.names import Flow
-from console.examine.topics import Subscription
+from console.examine.topics import Found, Subscription
 from console.text import span
 
-Found = tuple[Subscription, ...] | str | None
-"""The subscriptions of a topic, why they could not be read, or None: no such topic."""
-VIEWER = "Ask for roles/pubsub.viewer"
+VIEWER = "roles/pubsub.viewer"
 LONG = timedelta(minutes=10)
 """A message that fails is delivered again after ten minutes at most."""
 
@@ -25,10 +23,10 @@ def of_flow(flow: Flow, found: Found, project: str, url: str | None) -> Finding:
     """
     check = f"topic {flow.topic}"
     bootstrap = f"Run deploy/bootstrap.sh --project={project}"
-    if isinstance(found, str):
-        return left_out(check, found, VIEWER)
-    if found is None:
-        return wrong(check, "it does not exist", bootstrap)
+    if isinstance(found, NoAnswer):
+        if found.kind == "absent":
+            return wrong(check, "it does not exist", bootstrap)
+        return unread(check, "it", found, VIEWER)
     pushing = [each for each in found if each.push_endpoint]
     if url is not None:
         pushing = [each for each in pushing if each.name == flow.subscription]
@@ -36,7 +34,7 @@ def of_flow(flow: Flow, found: Found, project: str, url: str | None) -> Finding:
             return wrong(check, f"subscription {flow.subscription} does not exist", bootstrap)
     if not pushing:
         what = "no subscription pushes to a function, so messages are only kept"
-        todo = f"Run deploy/functions.sh {flow.function.part} --project={project}, then {bootstrap}"
+        todo = f"{flow.function.deploy(project)}; then: {bootstrap}"
         return wrong(check, what, todo)
     problems = {
         each.name: problem for each in pushing if (problem := _problem(flow, each, project, url))
@@ -78,10 +76,10 @@ def of_dead_letters(
     """The topic keeps nothing without a subscription."""
     check = f"topic {names.DEAD_LETTERS}"
     bootstrap = f"Run deploy/bootstrap.sh --project={project}"
-    if isinstance(found, str):
-        return left_out(check, found, VIEWER)
-    if found is None:
-        return wrong(check, "it does not exist", bootstrap)
+    if isinstance(found, NoAnswer):
+        if found.kind == "absent":
+            return wrong(check, "it does not exist", bootstrap)
+        return unread(check, "it", found, VIEWER)
     kept = [each.name for each in found]
     if is_google and names.DEAD_LETTERS_KEPT not in kept:
         what = f"subscription {names.DEAD_LETTERS_KEPT} does not exist, so nothing is kept"
@@ -95,8 +93,7 @@ def of_backlog(oldest: Answer) -> Finding:
     """Whether messages wait for functions, by Pub/Sub's own measurements."""
     check = "backlog"
     if isinstance(oldest, NoAnswer):
-        what = f"how old messages are was not read ({oldest.why})"
-        return left_out(check, what, "Ask for roles/monitoring.viewer")
+        return unread(check, "how old messages are", oldest, "roles/monitoring.viewer")
     ages = _latest(oldest)
     ours = {
         flow.subscription: ages[flow.subscription]
@@ -122,8 +119,3 @@ def _latest(answer: Answer | None) -> Mapping[str, float]:
         for labels, values in points_of(answer)
         if values and "subscription_id" in labels
     }
-
-
-def topics() -> Iterable[str]:
-    """All topics to read."""
-    return (*(flow.topic for flow in names.FLOWS), names.DEAD_LETTERS)

@@ -11,6 +11,7 @@ REGION = "us-central1"
 """Where the functions run, unless they say otherwise."""
 DEAD_LETTERS = "model-releases-dead"
 DEAD_LETTERS_KEPT = "model-releases-dead-kept"
+SETTINGS_DATABASE = "slipway-settings"
 QUEUE = "slipway-wakeups"
 TICK = "slipway-tick"
 INVOKER = "slipway-invoker"
@@ -22,20 +23,27 @@ LONGEST_SECONDS = 120
 
 @dataclass(frozen=True)
 class Function:
-    """A service, and what `deploy/functions.sh` calls it. `writes`: whether it writes documents."""
+    """A service, and how it is deployed. `writes`: whether it writes documents. `is_public`:
+    whether anybody may call it; such a one is optional.
+    """
 
     service: str
-    part: str
+    script: str
     writes: bool = True
+    is_public: bool = False
+
+    def deploy(self, project: str) -> str:
+        return f"Run deploy/{self.script} --project={project}"
 
 
-INTAKE = Function("slipway-intake", "intake")
-APPROVER = Function("slipway-approver", "approver")
-ALERT_INTAKE = Function("slipway-alert-intake", "alert-intake")
-ARTIFACT_INTAKE = Function("slipway-artifact-intake", "artifact-intake", writes=False)
-NOTIFIER = Function("slipway-notifier", "notifier")
-RECONCILER = Function("slipway-reconciler", "reconciler")
-FUNCTIONS = (INTAKE, APPROVER, ALERT_INTAKE, ARTIFACT_INTAKE, NOTIFIER, RECONCILER)
+INTAKE = Function("slipway-intake", "functions.sh intake")
+APPROVER = Function("slipway-approver", "functions.sh approver")
+ALERT_INTAKE = Function("slipway-alert-intake", "functions.sh alert-intake")
+ARTIFACT_INTAKE = Function("slipway-artifact-intake", "functions.sh artifact-intake", writes=False)
+NOTIFIER = Function("slipway-notifier", "functions.sh notifier")
+RECONCILER = Function("slipway-reconciler", "functions.sh reconciler")
+WEBHOOKS = Function("slipway-webhooks", "webhooks.sh --secret=NAME", writes=False, is_public=True)
+FUNCTIONS = (INTAKE, APPROVER, ALERT_INTAKE, ARTIFACT_INTAKE, NOTIFIER, RECONCILER, WEBHOOKS)
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,8 @@ FLOWS = (
     Flow("model-rollout-status", "model-rollout-status-notifier", NOTIFIER, dead=False),
     Flow("model-wakeups", "model-wakeups-reconciler", RECONCILER, dead=False),
 )
+
+TOPICS = (*(flow.topic for flow in FLOWS), DEAD_LETTERS)
 
 NOT_INDEXED = frozenset(
     ("models", field)

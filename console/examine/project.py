@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from console.examine import names
-from console.examine.cloud import Answer, Body, NoAnswer, points_of
-from console.examine.finding import Finding, left_out, right, some, wrong
+from console.examine.answer import Answer, Body, NoAnswer, points_of
+from console.examine.finding import Finding, left_out, right, some, unread, wrong
 
 READS = frozenset(
     f"compute.googleapis.com/{name}"
@@ -21,24 +21,55 @@ MOST = 0.8
 """More than this part of a quota in a minute is too near."""
 
 
-def of_database(answer: Answer, name: str, project: str) -> Finding:
+def of_databases(
+    answers: Mapping[str, Answer], own: str, services: Iterable[Answer], project: str
+) -> Finding:
+    """`answers`: by name; `own`: of the documents that the command line reads; `services`: of the
+    functions, which name theirs.
+    """
     check = "firestore"
-    if isinstance(answer, NoAnswer):
-        return unread(
-            check, f"type and location of database {name}", answer, "roles/datastore.viewer"
-        )
-    kind = answer.get("type")
+    others = {each for each in map(_database_of, services) if each not in ("", own)}
+    if others:
+        what = f"functions keep documents in {some(sorted(others))}, and this slipway reads {own}"
+        return wrong(check, what, f"Set SLIPWAY_DATABASE={min(others)}, or deploy the functions")
+    places = []
+    for name, answer in answers.items():
+        if isinstance(answer, NoAnswer):
+            if answer.kind == "absent":
+                what = f"database {name} does not exist"
+                return wrong(check, what, f"Run deploy/bootstrap.sh --project={project}")
+            return unread(check, f"database {name}", answer, "roles/datastore.viewer")
+        if problem := _problem_of_database(name, answer, project):
+            return wrong(check, *problem)
+        places.append(f"{name} in {answer.get('locationId')}")
+    return right(check, f"native and protected: {', '.join(places)}")
+
+
+def _problem_of_database(name: str, database: Body, project: str) -> tuple[str, str] | None:
+    """What is wrong, and what to do."""
+    kind = database.get("type")
     if kind != "FIRESTORE_NATIVE":
         todo = "Create another one in native mode, and name it with --database (docs/deploy.md)"
-        return wrong(check, f"database {name} is of type {kind}", todo)
-    place = f"database {name} is native, in {answer.get('locationId')}"
-    if answer.get("deleteProtectionState") != "DELETE_PROTECTION_ENABLED":
-        todo = (
-            f"gcloud firestore databases update --database='{name}' --delete-protection"
-            f" --project={project}"
-        )
-        return wrong(check, f"{place}, and anybody with the right may delete it at once", todo)
-    return right(check, f"{place}, protected against deletion")
+        return f"database {name} is of type {kind}", todo
+    update = f"gcloud firestore databases update --database='{name}' --project={project}"
+    if database.get("deleteProtectionState") != "DELETE_PROTECTION_ENABLED":
+        return f"database {name} is not protected against deletion", f"{update} --delete-protection"
+    if database.get("pointInTimeRecoveryEnablement") != "POINT_IN_TIME_RECOVERY_ENABLED":
+        return f"database {name} cannot be restored to a moment", f"{update} --enable-pitr"
+    return None
+
+
+def _database_of(service: Answer) -> str:
+    """The database that a function names; empty if it names none."""
+    if isinstance(service, NoAnswer):
+        return ""
+    variables = [
+        variable
+        for container in service.get("template", {}).get("containers", ())
+        for variable in container.get("env", ())
+    ]
+    found = {each.get("name"): each.get("value", "") for each in variables}
+    return str(found.get("SLIPWAY_DATABASE", ""))
 
 
 def of_indexes(fields: Answer, expiring: Answer, project: str) -> Finding:
@@ -141,11 +172,3 @@ def of_quota(used: Answer, limits: Answer) -> Finding:
 
 def _quota(labels: Any) -> tuple[str, str]:
     return labels.get("quota_metric", ""), labels.get("location", "")
-
-
-def unread(check: str, what: str, answer: NoAnswer, role: str) -> Finding:
-    """A line about what could not be read."""
-    if "has not been used" in answer.why or "is disabled" in answer.why:
-        return left_out(check, f"{what}: {answer.why}", "Enable the API: deploy/bootstrap.sh does")
-    todo = f"Ask for {role}" if answer.kind == "denied" else "Try again"
-    return left_out(check, f"{what} could not be read ({answer.why})", todo)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +20,10 @@ from google.pubsub_v1.services.subscriber import SubscriberClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from google.pubsub_v1.types import Subscription as Described
 
-from infra.errors import Unavailable
+from console.examine.answer import NoAnswer
 
 TIMEOUT_SECONDS = 10
+AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,10 @@ class Subscription:
     ack_seconds: int = 0
 
 
+Found = tuple[Subscription, ...] | NoAnswer
+"""The subscriptions of a topic."""
+
+
 class Topics:
     """`emulator` is the `host:port` of Google's emulator."""
 
@@ -45,19 +52,23 @@ class Topics:
         self._project = project
         self._publisher, self._subscriber = _clients(emulator)
 
-    def subscriptions(self, topic: str) -> tuple[Subscription, ...] | str | None:
-        """Those of a topic; None if it does not exist; why, if that may not be read."""
+    def subscriptions(self, topics: Iterable[str]) -> dict[str, Found]:
+        """Those of each topic, read at once."""
+        names = tuple(topics)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return dict(zip(names, pool.map(self._of_topic, names), strict=True))
+
+    def _of_topic(self, topic: str) -> Found:
         name = f"projects/{self._project}/topics/{topic}"
         try:
             self._publisher.get_topic(topic=name, timeout=TIMEOUT_SECONDS)
             names = self._publisher.list_topic_subscriptions(topic=name, timeout=TIMEOUT_SECONDS)
             return tuple(map(self._subscription, names))
         except NotFound:
-            return None
-        except (Forbidden, Unauthorized):
-            return "you may not read it"
+            return NoAnswer("absent", "Pub/Sub: it does not exist")
         except GoogleAPICallError as error:
-            raise Unavailable(f"Pub/Sub failed: {error.message}") from error
+            is_denied = isinstance(error, Forbidden | Unauthorized)
+            return NoAnswer("denied" if is_denied else "failed", f"Pub/Sub: {error.message}")
 
     def _subscription(self, name: str) -> Subscription:
         found = self._subscriber.get_subscription(subscription=name, timeout=TIMEOUT_SECONDS)

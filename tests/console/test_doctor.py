@@ -8,13 +8,21 @@ from typing import Any
 
 import pytest
 
-from console.examine.cloud import NoAnswer
+from console.examine.answer import NoAnswer
 from console.examine.documents import LATE, of_passes, of_tick
 from console.examine.finding import Finding
 from console.examine.functions import of_function, of_versions
 from console.examine.messages import of_backlog, of_dead_letters, of_flow
-from console.examine.names import ARTIFACT_INTAKE, DEAD_LETTERS_KEPT, FLOWS, INTAKE, RECONCILER
-from console.examine.project import of_database, of_indexes, of_queue, of_quota, of_scheduler
+from console.examine.names import (
+    ARTIFACT_INTAKE,
+    DEAD_LETTERS_KEPT,
+    FLOWS,
+    INTAKE,
+    RECONCILER,
+    WEBHOOKS,
+    Function,
+)
+from console.examine.project import of_databases, of_indexes, of_queue, of_quota, of_scheduler
 from console.examine.topics import Subscription
 from infra.identity.record import LAST_TICK, FunctionRecord, Lack, TickRecord
 from infra.store.port import Delete, Due, Put
@@ -159,7 +167,7 @@ PUSHING = Subscription(
 @pytest.mark.parametrize(
     ("subscriptions", "what"),
     [
-        (None, "it does not exist"),
+        (NoAnswer("absent", "no such topic"), "it does not exist"),
         ((), f"subscription {FLOW.subscription} does not exist"),
         ((replace(PUSHING, name="theirs"),), f"subscription {FLOW.subscription} does not exist"),
         ((replace(PUSHING, push_endpoint=""),), "no subscription pushes to a function"),
@@ -172,7 +180,7 @@ PUSHING = Subscription(
     ],
 )
 def test_a_topic_needs_a_subscription_that_pushes_to_its_function(
-    subscriptions: tuple[Subscription, ...] | None, what: str
+    subscriptions: tuple[Subscription, ...] | NoAnswer, what: str
 ) -> None:
     assert of_flow(FLOW, (PUSHING,), PROJECT, URL).result == "right"
     finding = of_flow(FLOW, subscriptions, PROJECT, URL)
@@ -186,7 +194,9 @@ def test_without_the_right_to_read_a_service_its_url_is_not_compared() -> None:
     assert of_flow(FLOW, (elsewhere,), PROJECT, "").result == "right"
     other_topic = replace(PUSHING, push_endpoint="https://e/projects/p-1/topics/gcr")
     assert of_flow(FLOW, (other_topic,), PROJECT, "").result == "wrong"
-    assert of_flow(FLOW, "you may not read it", PROJECT, "").result == "left out"
+    assert of_flow(FLOW, DENIED, PROJECT, "").todo == "Ask for roles/pubsub.viewer"
+    failed = NoAnswer("failed", "Pub/Sub: 503")
+    assert of_flow(FLOW, failed, PROJECT, "").todo == "Try again"
 
 
 def measured(name: str, value: float) -> dict[str, Any]:
@@ -221,6 +231,8 @@ SERVICE = {
     "template": {"containers": [{"image": "us-central1-docker.pkg.dev/p-1/r/reconciler"}]},
     "terminalCondition": {"state": "CONDITION_SUCCEEDED"},
 }
+INVOKER = f"serviceAccount:{PUSHING.push_account}"
+CALLERS = {"bindings": [{"role": "roles/run.invoker", "members": [INVOKER]}]}
 SHELL = {"template": {"containers": [{"image": "us-docker.pkg.dev/cloudrun/container/hello"}]}}
 FAILED = {"terminalCondition": {"state": "CONDITION_FAILED", "message": "Image not found"}}
 ABSENT, DENIED = NoAnswer("absent", "no such thing"), NoAnswer("denied", "run: not allowed")
@@ -247,21 +259,35 @@ LACKS = replace(RECORD, lacks=(Lack("project p-1", ("compute.a", "compute.b")),)
 def test_a_function_is_judged_by_its_own_record(
     record: FunctionRecord | None, service: Any, result: str, what: str
 ) -> None:
-    finding = of_function(RECONCILER, record, service, PROJECT, NOON)
+    finding = of_function(RECONCILER, record, service, CALLERS, PROJECT, NOON)
     assert finding.result == result
     assert what in finding.what
     assert bool(finding.todo) == (result != "right")
 
 
+def test_only_pub_sub_may_call_a_function_and_anybody_webhooks() -> None:
+    def finding_of(function: Function, *members: str) -> Finding:
+        callers = {"bindings": [{"role": "roles/run.invoker", "members": members}]}
+        return of_function(function, RECORD, SERVICE, callers, PROJECT, NOON)
+
+    assert "as which Pub/Sub pushes, may not call it" in finding_of(INTAKE).what
+    assert "anybody may call it: remove allUsers" in finding_of(INTAKE, INVOKER, "allUsers").what
+    assert finding_of(WEBHOOKS, "allUsers").result == "right"
+    unread = of_function(INTAKE, RECORD, SERVICE, DENIED, PROJECT, NOON)
+    assert unread.result == "right"
+    absent = of_function(WEBHOOKS, None, ABSENT, ABSENT, PROJECT, NOON)
+    assert (absent.result, "webhooks.sh" in absent.todo) == ("left out", True)
+
+
 def test_only_the_reconciler_has_to_have_run_lately() -> None:
     old = replace(RECORD, service=INTAKE.service, at=NOON - timedelta(days=9))
-    assert of_function(INTAKE, old, SERVICE, PROJECT, NOON).result == "right"
+    assert of_function(INTAKE, old, SERVICE, CALLERS, PROJECT, NOON).result == "right"
 
 
 def test_a_function_without_documents_is_judged_by_its_log() -> None:
-    denied = of_function(ARTIFACT_INTAKE, DENIED, SERVICE, PROJECT, NOON)
+    denied = of_function(ARTIFACT_INTAKE, DENIED, SERVICE, CALLERS, PROJECT, NOON)
     assert (denied.result, denied.todo) == ("left out", "Ask for roles/logging.viewer")
-    assert of_function(ARTIFACT_INTAKE, None, SERVICE, PROJECT, NOON).result == "wrong"
+    assert of_function(ARTIFACT_INTAKE, None, SERVICE, CALLERS, PROJECT, NOON).result == "wrong"
 
 
 @pytest.mark.parametrize(
@@ -309,12 +335,29 @@ def test_the_quota_of_reads_that_is_nearest_to_its_limit_counts() -> None:
     assert of_quota(DENIED, limits).todo == "Ask for roles/monitoring.viewer"
 
 
+NATIVE = {
+    "type": "FIRESTORE_NATIVE",
+    "locationId": "us-central1",
+    "deleteProtectionState": "DELETE_PROTECTION_ENABLED",
+    "pointInTimeRecoveryEnablement": "POINT_IN_TIME_RECOVERY_ENABLED",
+}
+
+
+def database(answer: Any, used: str = "slipway") -> Finding:
+    variables = [{"name": "SLIPWAY_DATABASE", "value": used}]
+    service = {"template": {"containers": [{"env": variables}]}}
+    return of_databases({"slipway": answer}, "slipway", [service, DENIED], PROJECT)
+
+
 @pytest.mark.parametrize(
     ("finding", "result", "what"),
     [
-        (of_database(DENIED, "slipway", PROJECT), "left out", "could not be read"),
-        (of_database({"type": "DATASTORE_MODE"}, "d", PROJECT), "wrong", "is of type DATASTORE"),
-        (of_database({"type": "FIRESTORE_NATIVE"}, "d", PROJECT), "wrong", "may delete it at once"),
+        (database(DENIED), "left out", "database slipway could not be read"),
+        (database(ABSENT), "wrong", "database slipway does not exist"),
+        (database(NATIVE | {"type": "DATASTORE_MODE"}), "wrong", "is of type DATASTORE_MODE"),
+        (database(NATIVE | {"deleteProtectionState": ""}), "wrong", "is not protected"),
+        (database({**NATIVE, "pointInTimeRecoveryEnablement": ""}), "wrong", "cannot be restored"),
+        (database(NATIVE, "other"), "wrong", "keep documents in other, and this slipway reads"),
         (of_indexes({}, {}, PROJECT), "wrong", "these are never deleted: ignored.expires_at"),
         (of_indexes(DENIED, {}, PROJECT), "left out", "could not be read"),
         (of_queue(ABSENT, PROJECT, "l"), "wrong", "does not exist in l"),

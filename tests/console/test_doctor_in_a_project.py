@@ -21,12 +21,13 @@ from console.examine.topics import Topics
 from handlers import self_test
 from infra.identity.google import GoogleIdentity
 from infra.identity.needs import Instance
-from infra.identity.record import LAST_TICK, TESTED
+from infra.identity.record import LAST_TICK, function_to_document
 from infra.store.port import Delete, Put, StoreError
 from infra.store.sqlite import SqliteStore
 from infra.wiring import World, make_world
 from local.topics import make_topics
 from tests.console.terminal import run
+from tests.console.test_doctor import NATIVE
 from tests.infra.google_apis import Reply, error, google_apis, metadata
 
 ENTRY_POINTS = {
@@ -36,6 +37,7 @@ ENTRY_POINTS = {
     names.ARTIFACT_INTAKE: "on_artifact",
     names.NOTIFIER: "on_status",
     names.RECONCILER: "on_wakeup",
+    names.WEBHOOKS: "on_webhook",
 }
 
 
@@ -45,6 +47,7 @@ class Google:
 
     project: str
     logged: dict[str, Any] = field(default_factory=dict)
+    """By service: the last line about its test of itself."""
     changed: dict[str, Reply] = field(default_factory=dict)
     revoked: set[str] = field(default_factory=set)
     is_closed: bool = False
@@ -60,14 +63,17 @@ class Google:
         name = path.rpartition("/")[2]
         if name in self.changed:
             return self.changed[name]
+        if name == "entries:list":
+            return 200, self.last_log(body)
+        if path.endswith(":getIamPolicy"):
+            invoker = names.account(names.INVOKER, self.project)
+            members = [f"serviceAccount:{invoker}"]
+            return 200, {"bindings": [{"role": "roles/run.invoker", "members": members}]}
         if "/services/" in path:
             return 200, service(name)
         return 200, {
-            "slipway": {
-                "type": "FIRESTORE_NATIVE",
-                "locationId": "us-central1",
-                "deleteProtectionState": "DELETE_PROTECTION_ENABLED",
-            },
+            "slipway": NATIVE,
+            names.SETTINGS_DATABASE: NATIVE,
             "fields": {
                 "fields": [
                     *(field_of(*each) for each in names.NOT_INDEXED),
@@ -76,9 +82,12 @@ class Google:
             },
             names.QUEUE: {"state": "RUNNING"},
             names.TICK: {"state": "ENABLED", "schedule": "* * * * *"},
-            "entries:list": {"entries": [{"jsonPayload": self.logged}] if self.logged else []},
             "timeSeries": {"timeSeries": []},
         }[name]
+
+    def last_log(self, body: Any) -> Any:
+        found = [line for name, line in self.logged.items() if f'"{name}"' in body["filter"]]
+        return {"entries": [{"jsonPayload": line} for line in found]} if found else {}
 
 
 def service(name: str) -> dict[str, Any]:
@@ -149,15 +158,8 @@ class Project:
         )
         assert record is not None
         if not function.writes:
-            at = record.at.isoformat()
-            self.google.logged = {"message": TESTED, "service": service, "at": at} | {
-                "revision": record.revision,
-                "version": record.version,
-                "lacks": [
-                    {"resource": each.resource, "permissions": list(each.permissions)}
-                    for each in record.lacks
-                ],
-            }
+            line = function_to_document(record) | {"at": record.at.isoformat()}
+            self.google.logged[service] = line
 
     def doctor(self, world: World | None = None) -> tuple[int, dict[str, dict[str, str]]]:
         connection = Connection(
@@ -167,6 +169,8 @@ class Project:
             find_topics=lambda: Topics(self.id, self.emulator),
             find_cloud=lambda: Cloud(self.id, "slipway", self.url),
         )
+        table = run(lambda _: connection, "doctor")
+        assert all(len(line) <= 80 for line in table.out.splitlines())
         result = run(lambda _: connection, "doctor", "--output", "json")
         return result.status, {each["check"]: each for each in result.json}
 

@@ -51,13 +51,19 @@ def test_doctor_looks_for_what_bootstrap_creates() -> None:
 
 
 def test_doctor_expects_what_the_functions_are_deployed_with() -> None:
-    commands = dry_run("functions.sh", *(each.part for each in names.FUNCTIONS))
+    commands = [
+        command
+        for each in names.FUNCTIONS
+        for script, *arguments in [each.script.split()]
+        for command in dry_run(script, *arguments)
+    ]
     deployed = {
         command[3] for command in starting_with("run deploy", commands) if flag(command, "function")
     }
     assert deployed == {each.service for each in names.FUNCTIONS}
     constants = values()
     assert constants["SHELL_IMAGE"] == names.SHELL_IMAGE
+    assert constants["SETTINGS_DATABASE"] == names.SETTINGS_DATABASE
     assert constants["REGION"] == names.REGION
     assert int(constants["TIMEOUT_SECONDS"]) == names.LONGEST_SECONDS
     assert int(constants["ACK_DEADLINE_SECONDS"]) > names.LONGEST_SECONDS
