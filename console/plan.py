@@ -56,7 +56,7 @@ def plan(
     from handlers.forecast import RolloutPlan, forecast  # imported late: it takes long
 
     program = program_of(context)
-    event = read_event(file)
+    event, place = read_event(file), ""
     try:
         request = parse(decode_json(event))
     except Invalid as error:
@@ -66,16 +66,24 @@ def plan(
         if not isinstance(request, ReleaseRequested):
             raise Failure(f"FILE: must have a release, and has the command {request.command}")
         with program.open(project) as connection, program.busy("reading the fleet"):
-            found = forecast(connection.world, request)
+            found, place = forecast(connection.world, request), connection.project
     if output is Format.json:
         print_json(program.out, found)
     else:
         _print_plan(program, found)
     if out is not None:
-        if not found.hash:
-            raise Failure("--out: there is nothing to apply, so no plan was written")
-        write_plan(out, event, found)
+        _write(program, out, place, event, found)
     raise typer.Exit(SAME if found.is_unchanged else DIFFERS)
+
+
+def _write(program: Program, file: str, project: str, event: bytes, found: RolloutPlan) -> None:
+    """An old file would remain, so that a refusal is an error."""
+    if found.is_unchanged:
+        print_line(program.notes, "--out: there is nothing to apply, so no plan was written")
+    elif not found.hash:
+        raise Failure("--out: the release would be refused, so no plan was written")
+    else:
+        write_plan(file, project, event, found)
 
 
 def _print_plan(program: Program, found: RolloutPlan) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,13 @@ if TYPE_CHECKING:
     from handlers.forecast import RolloutPlan
 
 
-def write_plan(file: str, event: bytes, found: RolloutPlan) -> None:
-    document = {"event": decode_json(event), "plan": found, "hash": found.hash}
+def write_plan(file: str, project: str, event: bytes, found: RolloutPlan) -> None:
+    document = {
+        "project": project,
+        "event": decode_json(event),
+        "plan": found,
+        "hash": found.hash,
+    }
     try:
         Path(file).write_text(to_json(document) + "\n")
     except OSError as error:
@@ -61,13 +67,25 @@ def _measures(plan: dict[str, Any]) -> Measures:
     )
 
 
-def event_of_plan(file: str) -> bytes:
-    """The event with the plan's hash."""
+@dataclass(frozen=True)
+class PlannedEvent:
+    """The event with the plan's hash, and the project in which it was planned."""
+
+    project: str
+    event: bytes
+
+
+def event_of_plan(file: str) -> PlannedEvent:
     try:
         document = json.loads(Path(file).read_bytes())
-        event, planned = document["event"], document["hash"]
-        return json.dumps({**event, "plan": planned}).encode()
+        event, planned, plan = document["event"], document["hash"], document["plan"]
+        about = (str(plan["model"]), str(plan["version"]))
+        is_whole = isinstance(planned, str) and bool(planned)
+        if not is_whole or about != (event.get("model"), event.get("version")):
+            raise ValueError("the parts do not belong together")
+        data = json.dumps({**event, "plan": planned}).encode()
+        return PlannedEvent(str(document["project"]), data)
     except OSError as error:
         raise Failure(f"--plan: cannot read {file!r}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Failure(f"--plan: {file!r} is no plan; slipway plan FILE --out writes one") from error

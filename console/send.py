@@ -128,7 +128,8 @@ def publish(
     program = program_of(context)
     if (file is None) == (plan is None):
         raise Failure("FILE: give a file with an event, or --plan, and not both")
-    data = event_of_plan(plan) if plan is not None else read_event(file or "")
+    planned = event_of_plan(plan) if plan is not None else None
+    data = planned.event if planned else read_event(file or "")
     request = _parse(data)
     if isinstance(request, Answer):
         if output is Format.json:
@@ -137,6 +138,11 @@ def publish(
             _print_answer(program, request)
         raise typer.Exit(BAD)
     with program.open(project) as connection:
+        if planned and planned.project != connection.project:
+            raise Failure(
+                f"--plan: was made in project {planned.project}, and this is"
+                f" {connection.project}; plan it here"
+            )
         _send(program, connection, data, request, Delivery(RELEASES, wait, timeout, output))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 
 from rollout.model import Release, Rollout, Settled
 from rollout.policy.policy import Policy
@@ -69,16 +69,31 @@ def changed_actions(plan: str, kinds: Iterable[str]) -> str:
 def _documents(
     rollout: Rollout, release: Release, base: Release | None, policy: Policy
 ) -> tuple[str, ...]:
+    default = Policy()
     stated = {
-        each.name: getattr(policy, each.name) for each in fields(policy) if each.name != "is_signed"
+        each.name: value
+        for each in fields(policy)
+        if each.compare and (value := getattr(policy, each.name)) != getattr(default, each.name)
     }
     steps = strategy_of(release).steps(swap_of(rollout, release))
     return (
         release.digest[:LENGTH],
         base.digest[:LENGTH] if base else "0" * LENGTH,
-        _short(repr(stated)),
+        _short(repr(_in_order(stated))),
         steps_digest(steps)[:LENGTH],
     )
+
+
+def _in_order(value: object) -> object:
+    """The same for equal policies: a store may return the fields of a map in any order."""
+    match value:
+        case tuple():
+            return tuple(_in_order(each) for each in value)
+        case Mapping():
+            return sorted((name, _in_order(each)) for name, each in value.items())
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return [(each.name, _in_order(getattr(value, each.name))) for each in fields(value)]
+    return value
 
 
 def _short(text: str) -> str:

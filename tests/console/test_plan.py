@@ -261,6 +261,28 @@ def test_a_plan_that_would_take_other_actions_is_refused_by_the_first_pass(
     assert serving.serving_version() == "1"
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda each: each | {"hash": None}, "is no plan"),
+        (lambda each: each | {"hash": ""}, "is no plan"),
+        (lambda each: each | {"event": each["event"] | {"version": "7"}}, "is no plan"),
+        (lambda each: each | {"event": []}, "is no plan"),
+        (lambda each: each | {"project": "other"}, "was made in project other, and this is demo"),
+    ],
+    ids=["no hash", "empty hash", "other version", "no event", "other project"],
+)
+def test_a_plan_that_somebody_edited_or_moved_is_not_published(
+    serving: Scenario, write: Write, tmp_path: Path, change: Callable[[Any], Any], why: str
+) -> None:
+    file = Path(planned(serving, write, tmp_path))
+    file.write_text(json.dumps(change(json.loads(file.read_text()))))
+    sent = len(serving.published)
+    result = Terminal(serving).run("publish", "--plan", str(file))
+    assert (result.status, why in oneline(result, "notes")) == (1, True)
+    assert len(serving.published) == sent
+
+
 def test_a_file_that_is_no_plan_is_an_error(serving: Scenario, write: Write) -> None:
     result = Terminal(serving).run("publish", "--plan", write(event()))
     assert result.status == 1
