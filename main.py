@@ -10,55 +10,61 @@ from __future__ import annotations
 
 import functions_framework
 from cloudevents.http import CloudEvent
-from flask import Request, request
+from flask import Request, current_app, request
 
 from infra import logs, wiring
+from infra.bus import body as bodies
 
+WEBHOOK_BYTES = 256 * 1024 + 1
+"""One more than `handlers/webhook.py` takes, so that it refuses what is larger."""
 PUSHED = "google.cloud.pubsub.topic.v1.messagePublished"
 
 logs.set_up()
+if current_app:
+    keep = WEBHOOK_BYTES if wiring.function_target() == "on_webhook" else None
+    current_app.wsgi_app = bodies.BoundedBody(current_app.wsgi_app, keep)  # type: ignore[assignment, method-assign]
 
 
 @functions_framework.cloud_event
 def on_release(event: CloudEvent) -> None:
     from handlers import release
 
-    release.handle(wiring.world(), event)
+    release.handle(wiring.world(), bodies.received(event, request.environ))
 
 
 @functions_framework.cloud_event
 def on_wakeup(event: CloudEvent) -> None:
     from handlers import wakeup
 
-    wakeup.handle(wiring.world(), event)
+    wakeup.handle(wiring.world(), bodies.received(event, request.environ))
 
 
 @functions_framework.cloud_event
 def on_approval(event: CloudEvent) -> None:
     from handlers import approval
 
-    approval.handle(wiring.world(), event)
+    approval.handle(wiring.world(), bodies.received(event, request.environ))
 
 
 @functions_framework.cloud_event
 def on_alert(event: CloudEvent) -> None:
     from handlers import alert
 
-    alert.handle(wiring.world(), event)
+    alert.handle(wiring.world(), bodies.received(event, request.environ))
 
 
 @functions_framework.cloud_event
 def on_artifact(event: CloudEvent) -> None:
     from handlers import artifact
 
-    artifact.handle(wiring.world(), event)
+    artifact.handle(wiring.world(), bodies.received(event, request.environ))
 
 
 @functions_framework.cloud_event
 def on_status(event: CloudEvent) -> None:
     from handlers import status
 
-    status.handle(wiring.world(), event)
+    status.handle(wiring.world(), bodies.received(event, request.environ))
 
 
 @functions_framework.http

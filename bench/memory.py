@@ -62,15 +62,15 @@ def measure(setting: Setting) -> Row:
             process,
             url,
         ):
-            before = max(_peak_kib(each) for each in _family(process.pid))
+            before = max(peak_kib(each) for each in family(process.pid))
             status = post(url, "model-wakeups", {"model": model})
             if status != 200 or not emulator.calls.mutations:
                 raise RuntimeError(
                     f"the pass responded with {status} after {emulator.calls.mutations} changes"
                 )
-            family = _family(process.pid)
-            peak = max(_peak_kib(each) for each in family)
-            total = sum(_kib(Path(f"/proc/{each}/smaps_rollup"), "Pss:") for each in family)
+            processes = family(process.pid)
+            peak = max(peak_kib(each) for each in processes)
+            total = sum(_kib(Path(f"/proc/{each}/smaps_rollup"), "Pss:") for each in processes)
     how = (
         "peak resident memory (VmHWM) of on_wakeup's worker under functions-framework, after a"
         f" first provision; {setting.kind}"
@@ -82,7 +82,7 @@ def measure(setting: Setting) -> Row:
         store=setting.kind,
         before_the_first_event_mib=round(before / 1024, 1),
         all_processes_of_the_instance_mib=round(total / 1024, 1),
-        processes=len(family),
+        processes=len(processes),
         calls=emulator.calls.counts.total(),
     )
 
@@ -141,13 +141,13 @@ def post(url: str, topic: str, body: object) -> int:
         return int(answer.status)
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """The process and its children: gunicorn's arbiter and its worker."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(each for child in children for each in _family(int(child)))]
+    return [pid, *(each for child in children for each in family(int(child)))]
 
 
-def _peak_kib(pid: int) -> int:
+def peak_kib(pid: int) -> int:
     return _kib(Path(f"/proc/{pid}/status"), "VmHWM:")
 
 

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from handlers.redaction import redact_message
+from infra.bus.envelope import Unreadable
 from infra.store import outbox, repository
 from infra.store.documents import intent_to_document
 from infra.store.port import Conflict, Create, Put, Write
@@ -59,7 +60,8 @@ class Subject:
 
 
 def quarantine(world: World, key: str, error: Exception, raw: bytes) -> None:
-    now, size, raw = world.clock.now(), len(raw), redact_message(raw)
+    size = max(len(raw), error.size if isinstance(error, Unreadable) else 0)
+    now, raw = world.clock.now(), redact_message(raw)
     subject, why, problems = subject_of(raw), str(error), problems_of(error)
     about = vars(subject) | {"why": why, "problems": problems, "size": size}
     kept = base64.b64encode(raw[:MAX_RAW_BYTES]).decode()

@@ -85,7 +85,7 @@ def handle_message(world: World, event: Any, accept: Callable[[World, Message], 
     try:
         message = parse_message(event, world.project)
     except Unreadable as error:
-        quarantine(world, hashlib.sha256(error.raw).hexdigest(), error, error.raw)
+        quarantine(world, error.key, error, error.raw)
         return
     try:
         accept(world, message)

@@ -256,13 +256,14 @@ def test_only_the_compute_module_imports_google_compute(path: Path) -> None:
     )
 
 
-def test_main_imports_only_handlers_wiring_and_logs() -> None:
+def test_main_imports_only_handlers_wiring_logs_and_the_bound_of_bodies() -> None:
     ours = {
         name
         for name in imports(ROOT / "main.py")
         if name.split(".")[0] in (*DEPLOYED, "bench", "console", "local", "tests")
     }
     assert {name for name in ours if not name.startswith("handlers.")} <= {
+        "infra.bus.body",
         "infra.logs",
         "infra.wiring",
     }

@@ -10,9 +10,11 @@ other exception, so that a handler can record it and acknowledge the message.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -36,13 +38,30 @@ _CONTEXT = ("ce-specversion", "ce-id", "ce-source", "ce-type")
 _MAX_CONTEXT_TEXT = 1024
 
 
-class Unreadable(Exception):
-    """The input cannot be parsed. `raw` holds it, cut off after `MAX_DATA_BYTES`."""
+@dataclass(frozen=True)
+class Oversize:
+    """A request of whose body only the beginning of its long texts is left."""
 
-    def __init__(self, why: str, raw: bytes) -> None:
+    size: int
+    sha256: str
+
+
+class Unreadable(Exception):
+    """The input cannot be parsed. `raw` holds it, cut off after `MAX_DATA_BYTES`, and `size` is how
+    long it was. `id`: that of the message, if it could be read.
+    """
+
+    def __init__(self, why: str, raw: bytes, size: int = 0, id: str = "") -> None:
         super().__init__(why)
         self.why = why
         self.raw = raw[:MAX_DATA_BYTES]
+        self.size = size or len(raw)
+        self.id = id
+
+    @property
+    def key(self) -> str:
+        """The same for each delivery of the same message."""
+        return self.id or hashlib.sha256(self.raw).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -96,6 +115,7 @@ def parse_message(event: CloudEventLike, project: str = "") -> Message:
     If `project` is given, a topic or subscription of another project is refused. Source:
     googleapis/google-cloudevents, MessagePublishedData; Pub/Sub, "Push subscriptions".
     """
+    _refuse_oversize(event)
     data = event.data
     try:
         kind = event.get("type")
@@ -127,11 +147,32 @@ def parse_message(event: CloudEventLike, project: str = "") -> Message:
 
 def parse_event(event: CloudEventLike) -> tuple[str, datetime, Any]:
     """The id, time and data of an event that Eventarc delivers without Pub/Sub."""
+    _refuse_oversize(event)
     try:
         at = validators.parse_timestamp(event.get("time"), "time")
         return validators.parse_identifier(event.get("id"), "id"), at, event.data
     except ValueError as error:
         raise Unreadable(f"not an event of Eventarc: {error}", _raw_bytes(event.data)) from error
+
+
+def _refuse_oversize(event: CloudEventLike) -> None:
+    """What was cut is refused, with the beginning of the message's data if that can be found."""
+    oversize = getattr(event, "oversize", None)
+    if not isinstance(oversize, Oversize):
+        return
+    id, raw = "", _raw_bytes(event.data)
+    with suppress(AttributeError, KeyError, TypeError, ValueError):
+        message = event.data["message"]
+        id = validators.parse_identifier(message.get("messageId"), "messageId")
+        text = message["data"]
+        raw = base64.b64decode(text[: len(text) // 4 * 4])
+    raise Unreadable(
+        f"the data may have {MAX_DATA_BYTES // 1024} KiB, and the request has {oversize.size:,}"
+        f" bytes (SHA-256 {oversize.sha256}); put what is large where the artifact is, and name it",
+        raw,
+        oversize.size,
+        id,
+    )
 
 
 def parse_payload(message: Message) -> Payload:
