@@ -74,10 +74,15 @@ def overviews(store: Store) -> Iterator[OverviewView]:
     """A line for each model. No document is read as a whole."""
     for document in documents(store, MODELS, fields=SUMMARY_FIELDS):
         try:
-            with _damage_named(document):
-                yield overview_view(read_summary(document.data))
+            yield overview_of(document)
         except UnknownSchema as error:
             yield unreadable_view(document.path.rpartition("/")[2], str(error))
+
+
+def overview_of(document: Document) -> OverviewView:
+    """Raises `UnknownSchema` also for a damaged document."""
+    with _damage_named(document):
+        return overview_view(read_summary(document.data))
 
 
 def entries(store: Store, model: str, after: str | None = None) -> Iterator[EntryView]:

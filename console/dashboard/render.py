@@ -105,7 +105,13 @@ _TEMPLATES = {
 
 
 def render(template: str, limits: Limits, **values: Any) -> bytes:
+    """The page; no more of it than its beginning if that is longer than a page may be."""
     # Both are files of this package, and their hashes are those of the policy.
-    page = _TEMPLATES[template]
     own = {"style": Markup(STYLE), "script": Markup(SCRIPT), "limits": limits}
-    return page.render(values | own).encode()
+    parts, size = [], 0
+    for part in _TEMPLATES[template].generate(values | own):
+        parts.append(part.encode())
+        size += len(parts[-1])
+        if size > MAX_BYTES:
+            break
+    return b"".join(parts)

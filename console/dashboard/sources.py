@@ -12,14 +12,14 @@ from console import views
 from console.connect import Connection
 from console.dashboard import pages
 from console.dashboard.snapshot import Reading, Snapshot, Times
-from console.follow import last_entries, overviews, place_after, state_of
+from console.follow import last_entries, overview_of, overviews, place_after, state_of
 from console.views import EntryView, OverviewView, QuarantineView
 from infra.errors import Unavailable
 from infra.fleet.forecast import RolloutPlan
 from infra.fleet.stored_plan import stored_plan
 from infra.settings import POLICY, PRICES, default_prices, load_project_policy, read_stop
 from infra.store import repository
-from infra.store.documents import UnknownSchema, read_summary, release_from_record
+from infra.store.documents import UnknownSchema, release_from_record
 from infra.store.port import Document, Place, Store, StoreError
 from rollout.intents import pending_release
 from rollout.model import Release
@@ -101,7 +101,7 @@ class Sources:
         if document is None:
             return None
         state = state_of(document)
-        urgency = views.overview_view(read_summary(document.data)).urgency
+        urgency = overview_of(document).urgency
         place = before or place_after(state.revision)
         entries = last_entries(self._store, model, place, MOST_ENTRIES)
         versions = {each.release for each in entries if each.release}

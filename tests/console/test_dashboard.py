@@ -251,6 +251,19 @@ def test_what_another_slipway_wrote_is_said(story: Scenario) -> None:
     assert "schema 2" in page.words
 
 
+def test_a_damaged_model_is_said() -> None:
+    scenario = Scenario()
+    scenario.given_serving("1", rollout={"bake_seconds": 0})
+    document = scenario.store.get("models/tiny")
+    assert document
+    scenario.store.commit(Put("models/tiny", document.data | {"waiting_for": 7}))
+    app = app_of(scenario)
+    why = "models/tiny: the document is damaged: TypeError('waiting_for must be a text, got 7')"
+    assert f"tiny attention ? ? ? {why}" in get(app, "/").words
+    page = get(app, "/models/tiny")
+    assert (page.status, why in page.words) == ("503 Service Unavailable", True)
+
+
 def test_a_release_that_has_not_begun_has_its_plan() -> None:
     scenario = Scenario()
     steps, machine = [{"percent": 34}, {"percent": 100}], {"type": "e2-standard-8"}
@@ -260,7 +273,9 @@ def test_a_release_that_has_not_begun_has_its_plan() -> None:
     scenario.when_seconds_pass(60)
     words = get(app_of(scenario), "/models/tiny").words
     assert "next release 2, not begun" in words
-    assert "Plan of release 2 frozen until 2026-01-02 00:00 UTC: new year" in words
+    assert (
+        "Plan of release 2 frozen from 2025-12-31 00:00 to 2026-01-02 00:00 UTC: new year" in words
+    )
     sections = {"machine": machine, "rollout": {"steps": steps}}
     request = parse({"model": "tiny", "version": "3", **sections})
     assert isinstance(request, ReleaseRequested)

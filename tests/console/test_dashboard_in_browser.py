@@ -93,6 +93,20 @@ def test_a_page_loads_nothing_else_and_runs_nothing_of_others(
     assert browser.evaluate("document.querySelectorAll('script, img, iframe').length") == 1
 
 
+@pytest.mark.parametrize("path", ["/", "/models/long", "/quarantine/long"])
+def test_what_others_wrote_does_not_stretch_a_page(
+    browser: Browser, address: str, scenario: Scenario, path: str
+) -> None:
+    document = scenario.store.get("models/tiny")
+    assert document
+    long = {"model": "long", "waiting_for": HOSTILE * 9, "outputs": {"x" * 200: "x" * 2000}}
+    refused = {"at": scenario.clock.now(), "model": "x" * 300, "problems": ["x" * 2000] * 9}
+    scenario.store.commit(Put("models/long", document.data | long), Put("quarantine/long", refused))
+    browser.open(address + path)
+    assert "x" * 100 in text(browser) or path == "/"
+    assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_a_model_is_read_without_script(browser: Browser, address: str) -> None:
     browser.without_script(True)
     try:

@@ -22,8 +22,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[2]
-DEPLOYED = ("main.py", "handlers/", "rollout/", "infra/", "deploy/")
-LABEL = re.compile(r"rule (?:10|[1-9])|I(?:1[0-9]|[1-9])|S(?:1[01]|[1-9])")
+DEPLOYED = ("main.py", "handlers/", "rollout/", "infra/", "deploy/", "console/dashboard/")
+LABEL = re.compile(r"rule (?:10|[1-9])|I(?:1[0-9]|[1-9])|S(?:1[01]|[1-9])|D[1-6]")
 _FIELD = re.compile(r"^(Breaks|Killed by|Survives): (.+)$", re.MULTILINE)
 _HUNK = re.compile(r"^@@ .*?@@.*$", re.MULTILINE)
 

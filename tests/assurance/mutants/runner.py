@@ -33,6 +33,8 @@ TESTS = (
     "tests/handlers",
     "tests/infra",
     "tests/journeys",
+    "tests/console/test_dashboard.py",
+    "tests/console/test_iap.py",
     "tests/test_roles.py",
     "tests/test_deploy.py",
     "tests/test_cloudbuild.py",
