@@ -141,8 +141,7 @@ class App:
             case ["quarantine", key] if KEY.fullmatch(key) and (view := sources.refused(key)):
                 return Found("refused.html", f"Refused message {key}", lambda _: view)
             case ["policy"]:
-                policy = sources.policy()
-                return Found("policy.html", "Policy", lambda _: policy)
+                return Found("policy.html", "Policy", sources.policy().shortened)
         raise Refusal("404 Not Found", "There is no such page, or it is of something that is gone.")
 
     def _error(self, status: str, why: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -354,50 +354,59 @@ class FreezeView:
 
 @dataclass(frozen=True)
 class PolicyPage:
-    """`problem`: why the stored policy cannot be read. `is_stored`: whether there is one."""
+    """`problem`: why the stored policy cannot be read. `is_stored`: whether there is one. `more`:
+    how many windows there are beside `freezes`, of which the open ones are first.
+    """
 
     caps: tuple[tuple[str, str], ...] = ()
     freezes: tuple[FreezeView, ...] = ()
     frozen: str = ""
     problem: str = ""
     is_stored: bool = True
+    more: int = 0
+
+    def shortened(self, rows: int) -> PolicyPage:
+        return replace(self, freezes=self.freezes[:rows], more=max(0, len(self.freezes) - rows))
 
 
-_NUMBERS = (
-    "max_instances",
-    "max_accelerators",
-    "max_cost_per_hour",
-    "max_project_instances",
-    "max_project_accelerators",
-    "max_project_cost_per_hour",
-)
-_LISTS = (
-    "regions",
-    "machine_types",
-    "accelerator_types",
-    "images",
-    "registries",
-    "gate_hosts",
-)
+_EMPTY = {
+    "registries": "none",
+    "gate_hosts": "none",
+    "signers": "no signature is needed",
+    "approvers": "topics alone",
+}
+"""What an empty list means; of every other field, that anything is allowed."""
+_ELSEWHERE = ("freezes", "stop", "prices", "is_signed")
 
 
 def policy_page(policy: Policy, now: datetime, *, is_stored: bool) -> PolicyPage:
-    caps = [(name, _cap(getattr(policy, name))) for name in _NUMBERS]
-    caps += [(name, ", ".join(getattr(policy, name)) or "any") for name in _LISTS[:4]]
-    caps += [(name, ", ".join(getattr(policy, name)) or "none") for name in _LISTS[4:]]
-    signers = f"{len(policy.signers)} keys" if policy.signers else "no signature is asked for"
-    caps += [("signers", signers), ("approvers", ", ".join(policy.approvers) or "topics alone")]
+    """Every field of the policy, so that a new one is displayed as well."""
+    names = [each.name for each in fields(policy) if each.name not in _ELSEWHERE]
     present = frozen(policy.freezes, now)
+    freezes = [_freeze(each, now) for each in policy.freezes]
     return PolicyPage(
-        caps=tuple(caps),
-        freezes=tuple(_freeze(each, now) for each in policy.freezes),
+        caps=tuple((name, _limit(name, getattr(policy, name))) for name in names),
+        freezes=tuple(sorted(freezes, key=lambda each: not each.is_now)),
         frozen=present.why if present else "",
         is_stored=is_stored,
     )
 
 
-def _cap(value: Any) -> str:
-    return "no limit" if value is None else f"{value:g}"
+def _limit(name: str, value: Any) -> str:
+    match value:
+        case None:
+            return "no limit"
+        case bool():
+            return "yes" if value else "no"
+        case int() | float():
+            return f"{value:g}"
+        case _ if not value:
+            return _EMPTY.get(name, "any")
+        case _ if name == "signers":
+            return f"{len(value)} keys"  # in PEM form, which nobody can tell apart
+        case Mapping() | tuple() | frozenset():
+            return ", ".join(map(str, value))
+    return str(value)
 
 
 def _freeze(freeze: Freeze, now: datetime) -> FreezeView:

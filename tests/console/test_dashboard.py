@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from html import unescape
 from types import MappingProxyType
@@ -29,6 +29,7 @@ from console.views import OverviewView
 from handlers.forecast import forecast
 from infra.store.port import Put, StoreError
 from infra.wiring import World
+from rollout.policy.policy import Policy
 from rollout.spec.message import ReleaseRequested, parse
 from tests.scenario import PROJECT, Scenario
 
@@ -227,6 +228,18 @@ def test_the_policy_has_its_limits_and_windows(app: App) -> None:
     assert "max_instances 5" in words
     assert "frozen until 2026-01-02 00:00 UTC: new year" in words
     assert "new year 2025-12-31 00:00 2026-01-02 00:00 UTC rollouts frozen" in words
+
+
+def test_every_field_of_the_policy_is_on_its_page_and_the_open_windows_are_first() -> None:
+    scenario = Scenario()
+    later = FREEZE | {"from": "2027-01-01T00:00", "to": "2027-01-02T00:00", "reason": "x" * 400}
+    scenario.given_policy(freezes=[*[later] * 300, FREEZE])
+    page = get(app_of(scenario), "/policy")
+    names = {each.name for each in fields(Policy)} - {"freezes", "stop", "prices", "is_signed"}
+    assert [name for name in names if f"<code>{name}</code>" not in page.body] == []
+    assert page.words.index("new year") < page.words.index("xxx")
+    assert re.search(r"And \d+ more in settings/policy", page.words)
+    assert len(page.body.encode()) <= MAX_BYTES
 
 
 def test_a_policy_that_cannot_be_read_says_why() -> None:
