@@ -121,6 +121,8 @@ def _head(found: RolloutPlan) -> Iterator[tuple[str, object]]:
     yield "inherits", f"from release {found.base}" if found.base else "nothing"
     if found.steps:
         yield "strategy", f"{found.strategy}, capacity {found.capacity}"
+    yield "policy", found.policy
+    yield "preflight", found.preflight
 
 
 def _change(before: str, after: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -69,7 +69,8 @@ class RolloutPlan:
     rolled back at once; `notes`: what it has to wait for, or what else to know. `peak`, `lowest`
     and `seconds` are over all steps and the bake; `most`: what the policy counts for it. `seconds`
     leaves out approvals, and what the `untimed_gates` need beyond their minimum, because nobody
-    knows the traffic. `hash`: see `rollout/plan_hash.py`. `is_refused`: the intake would not accept
+    knows the traffic. `policy`: what it answers; `preflight`: what was found of what the release
+    refers to. `hash`: see `rollout/plan_hash.py`. `is_refused`: the intake would not accept
     it, so there is nothing else.
     """
 
@@ -93,6 +94,8 @@ class RolloutPlan:
     most: Usage = field(default_factory=Usage)
     lowest: int = 0
     currency: str = ""
+    policy: str = ""
+    preflight: str = ""
     hash: str = ""
     is_unchanged: bool = False
     is_refused: bool = False
@@ -158,12 +161,35 @@ def rollout_plan(inputs: Inputs) -> RolloutPlan:
         most=max_usage(inputs.prices, [each.spec for each in (stable, release) if each]),
         lowest=min((each.lowest for each in steps), default=0),
         currency=inputs.prices.currency,
+        policy=_policy_answer(inputs.policy),
+        preflight=_preflight_answer(inputs),
         hash=plan_hash(settled, release, inputs.base, inputs.policy, kinds_of(whole.plan)),
         is_unchanged=not steps and whole.plan.is_empty,
     )
 
 
 # ---- What stands in the way
+
+
+def _policy_answer(policy: Policy) -> str:
+    """A release that it does not allow has no plan."""
+    set_fields = [
+        each.name
+        for each in fields(policy)
+        if each.compare and each.name != "prices"
+        if getattr(policy, each.name) != getattr(Policy(), each.name)
+    ]
+    return f"allows it ({', '.join(set_fields)})" if set_fields else "allows it: nothing is capped"
+
+
+def _preflight_answer(inputs: Inputs) -> str:
+    """What could not be read is no problem: Compute Engine itself decides then."""
+    references = {*preflight.references(inputs.release.spec)}
+    read = references & {*inputs.answers}
+    found = sum(bool(inputs.answers[each].found) for each in read)
+    unread = len(references) - len(read)
+    suffix = f", {unread} could not be read" if unread else ""
+    return f"{found} of {len(references)} resources that it refers to exist{suffix}"
 
 
 def _problems(inputs: Inputs, resources: Plan, steps: tuple[PlannedStep, ...]) -> Iterator[str]:
