@@ -150,7 +150,7 @@ def _row(step: PlannedStep) -> tuple[object, ...]:
 def _sums(found: RolloutPlan) -> Iterator[tuple[str, object]]:
     yield "peak", usage_text(found.peak, found.currency)
     yield "policy counts", usage_text(found.most, found.currency)
-    yield "lowest", f"{found.lowest} healthy instances"
+    yield "lowest", f"{found.lowest} healthy instances" if found.serving else ""
     if found.bake_seconds:
         yield "bake", span(timedelta(seconds=found.bake_seconds))
     start = span(timedelta(seconds=found.start_seconds))
