@@ -90,9 +90,9 @@ def _is_fresh(instance: Instance, world: World) -> bool:
     from infra.version import version
 
     stored = world.store.get(f"{FUNCTIONS}/{instance.service}")
-    if stored is None:
+    record = function_from_document(stored.data) if stored else None
+    if record is None:
         return False
-    record = function_from_document(stored.data)
     is_same = (record.revision, record.version) == (instance.revision, version())
     return is_same and world.clock.now() - record.at < PERIOD - timedelta(minutes=1)
 

@@ -229,15 +229,9 @@ def _url(service: Answer) -> str:
 
 
 def _records(stored: Iterable[Document]) -> dict[str, FunctionRecord]:
-    """What functions recorded of themselves. What is not understood was not recorded."""
-    found = {}
-    for document in stored:
-        try:
-            record = function_from_document(document.data)
-        except (KeyError, TypeError, ValueError):
-            continue
-        found[record.service] = record
-    return found
+    """What functions recorded of themselves."""
+    found = (function_from_document(each.data) for each in stored)
+    return {record.service: record for record in found if record}
 
 
 def _read(models: Iterable[Document]) -> tuple[list[ModelState], list[str]]:

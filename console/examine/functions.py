@@ -112,10 +112,8 @@ def last_logged(answer: Answer) -> FunctionRecord | NoAnswer | None:
     """The record that a function without documents has logged."""
     if isinstance(answer, NoAnswer):
         return answer
-    try:
-        return function_from_document(answer["entries"][0]["jsonPayload"])
-    except (LookupError, TypeError, ValueError):
-        return None
+    entries = answer.get("entries", ())
+    return function_from_document(entries[0].get("jsonPayload", {})) if entries else None
 
 
 def of_versions(versions: Mapping[str, str], own: str) -> Finding:

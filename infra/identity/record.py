@@ -50,22 +50,31 @@ def function_to_document(record: FunctionRecord) -> dict[str, Any]:
     return asdict(record) | {"lacks": lacks, "untested": list(record.untested)}
 
 
-def function_from_document(document: Mapping[str, Any]) -> FunctionRecord:
-    """`at` may be text, as in a log line."""
-    at = document["at"]
-    lacks = tuple(
-        Lack(each["resource"], tuple(each["permissions"])) for each in document.get("lacks", ())
-    )
-    return FunctionRecord(
-        document["service"],
-        document.get("revision", ""),
-        document.get("version", ""),
-        datetime.fromisoformat(at) if isinstance(at, str) else at,
-        document.get("region", ""),
-        document.get("account", ""),
-        lacks,
-        tuple(document.get("untested", ())),
-    )
+def function_from_document(document: Mapping[str, Any]) -> FunctionRecord | None:
+    """None if it is damaged: then it says nothing. `at` may be text, as in a log line."""
+    try:
+        return FunctionRecord(
+            str(document["service"]),
+            str(document.get("revision", "")),
+            str(document.get("version", "")),
+            _moment(document["at"]),
+            str(document.get("region", "")),
+            str(document.get("account", "")),
+            tuple(
+                Lack(str(each["resource"]), tuple(map(str, each["permissions"])))
+                for each in document.get("lacks", ())
+            ),
+            tuple(map(str, document.get("untested", ()))),
+        )
+    except (LookupError, TypeError, ValueError):
+        return None
+
+
+def _moment(value: Any) -> datetime:
+    at = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        raise ValueError(f"must be a moment, got {value!r}")
+    return at
 
 
 @dataclass(frozen=True)
@@ -80,5 +89,9 @@ def tick_to_document(record: TickRecord) -> dict[str, Any]:
     return {"at": record.at, "failed": list(record.failed)}
 
 
-def tick_from_document(document: Mapping[str, Any]) -> TickRecord:
-    return TickRecord(document["at"], tuple(document.get("failed", ())))
+def tick_from_document(document: Mapping[str, Any]) -> TickRecord | None:
+    """None if it is damaged."""
+    try:
+        return TickRecord(_moment(document["at"]), tuple(map(str, document.get("failed", ()))))
+    except (LookupError, TypeError, ValueError):
+        return None

@@ -96,6 +96,10 @@ def failed_part(scenario: Scenario) -> None:
     scenario.store.commit(Put(LAST_TICK, {"at": at, "failed": ["drift scan: Boom"]}))
 
 
+def damaged_tick(scenario: Scenario) -> None:
+    scenario.store.commit(Put(LAST_TICK, {"at": "yesterday"}))
+
+
 def no_ticks(scenario: Scenario) -> None:
     scenario.clock.sleep(600)
 
@@ -113,6 +117,7 @@ def messages_left(scenario: Scenario) -> None:
         (wrong_route, "sources", "routes.tiny: has unknown fields mach"),
         (wrong_prices, "prices", "cpus"),
         (no_tick_yet, "tick", "no tick has been processed yet"),
+        (damaged_tick, "tick", "no tick has been processed yet"),
         (failed_part, "tick", "parts of the last one failed: drift scan: Boom"),
         (another_schema, "documents", "models/older: the document has schema 1"),
         (no_ticks, "passes", "and less: tiny"),

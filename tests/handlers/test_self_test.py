@@ -17,7 +17,8 @@ import pytest
 from handlers import self_test
 from infra.identity.google import GoogleIdentity
 from infra.identity.needs import COMPUTE, Instance
-from infra.identity.record import Lack, function_from_document
+from infra.identity.record import Lack, function_from_document, function_to_document
+from infra.store.port import Put
 from infra.version import version
 from infra.wiring import instance_of
 from tests.infra.google_apis import Reply, error, google_apis, metadata
@@ -127,7 +128,20 @@ def test_a_function_that_writes_nothing_logs_the_answer(
     (line,) = caplog.records
     assert (line.levelname, line.message) == ("ERROR", "permissions tested")
     logged = function_from_document(line.__dict__["fields"])
+    assert logged is not None
     assert [each.permissions for each in logged.lacks] == [("pubsub.topics.publish",)]
+
+
+@pytest.mark.parametrize(
+    "damage", [{}, {"at": 7}, {"at": "2026-01-01T00:00:00"}, {"lacks": [7]}, {"lacks": 7}]
+)
+def test_a_damaged_record_says_nothing_and_is_replaced(damage: Any) -> None:
+    scenario = Scenario()
+    first = record_of(scenario, Grants())
+    stored = (function_to_document(first) | damage) if damage else {}
+    scenario.store.commit(Put(RECORD, stored))
+    assert function_from_document(stored) is None
+    assert record_of(scenario, Grants()) == first
 
 
 def test_a_test_that_fails_is_a_warning_and_keeps_the_last_record(
