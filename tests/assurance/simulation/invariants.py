@@ -23,9 +23,10 @@ violation ends the run (`Simulation.fail`).
     I12 bad input   a refusal is recorded exactly once (`oracles.py`, in the final state)
     I13 secrets     no message contains a value marked as secret
 
-`run.py` and `oracles.py` check I1 (the run converges, then writes nothing for 50 ticks, or for 6 in
-the tests of every commit), I5 (nothing is left over) and I7 (as many resources created and deleted
-as without faults). I9 is I7 with stalled workers; I15 is `test_determinism.py`.
+`run.py` and `oracles.py` check I1 (the run converges, then writes nothing but the record of the
+tick for 50 ticks, or for 6 in the tests of every commit), I5 (nothing is left over) and I7 (as many
+resources created and deleted as without faults). I9 is I7 with stalled workers; I15 is
+`test_determinism.py`.
 """
 
 from __future__ import annotations
