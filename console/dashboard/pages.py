@@ -21,7 +21,7 @@ from console.views import (
     status_view,
     steps_of,
 )
-from infra.fleet.forecast import RolloutPlan
+from infra.fleet.stored_plan import RolloutPlan
 from rollout.gates.record import GateRecord
 from rollout.model import Release, Stepping
 from rollout.policy.freeze import Freeze, frozen

@@ -15,8 +15,7 @@ from console.dashboard.snapshot import Reading, Snapshot, Times
 from console.follow import last_entries, overview_of, overviews, place_after, state_of
 from console.views import EntryView, OverviewView, QuarantineView
 from infra.errors import Unavailable
-from infra.fleet.forecast import RolloutPlan
-from infra.fleet.stored_plan import stored_plan
+from infra.fleet.stored_plan import RolloutPlan, stored_plan
 from infra.settings import POLICY, PRICES, default_prices, load_project_policy, read_stop
 from infra.store import repository
 from infra.store.documents import UnknownSchema, release_from_record

@@ -22,6 +22,8 @@ from rollout.policy.prices import Prices
 from rollout.start_times import LogEntry, first_steps_of, past_start
 from rollout.state import ModelState
 
+__all__ = ["RolloutPlan", "stored_plan"]
+
 
 def stored_plan(
     state: ModelState,
