@@ -30,6 +30,9 @@ from infra.store.port import (
 )
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
 class MemoryStore:
     """For one thread."""
 
@@ -143,13 +146,17 @@ def _selected(document: Document, fields: Sequence[str]) -> Document:
 
 
 def _normalize(value: Any) -> Any:
+    """What a store returns for a value: maps in the order of their names, lists, times in UTC."""
+    if type(value) in _PLAIN:
+        return value
     match value:
-        case str() | None | int() | float():
-            return value
         case datetime():
             return value.astimezone(UTC)
         case dict() | Mapping():
-            return {name: _normalize(value[name]) for name in sorted(value)}
+            return {
+                name: item if type(item := value[name]) in _PLAIN else _normalize(item)
+                for name in sorted(value)
+            }
         case list() | tuple():
             return [_normalize(item) for item in value]
     return value

@@ -99,17 +99,19 @@ class _Invalid(Exception):
 
 def _value_bytes(value: object, depth: int) -> int:
     match value:
-        case str():  # first, because most values are
+        case str():
             return _text_bytes(value)
         case None | bool():
             return 1
+        case dict() if depth <= MAX_DEPTH:  # early, because the check for a mapping is slow
+            return _fields_bytes(value, depth)
         case int() if -(2**63) <= value < 2**63:
             return 8
         case float() if math.isfinite(value):
             return 8
         case datetime() if value.tzinfo is not None:
             return 8
-        case dict() | Mapping() if depth <= MAX_DEPTH:  # dict first: the check is faster
+        case Mapping() if depth <= MAX_DEPTH:
             return _fields_bytes(value, depth)
         case list() | tuple() if depth <= MAX_DEPTH:
             return _items_bytes(value, depth)
@@ -120,6 +122,9 @@ def _fields_bytes(fields: Mapping[Any, object], depth: int) -> int:
     size = 0
     for name, value in fields.items():
         size += _name_bytes(name)
+        if type(value) is str and value.isascii():  # as most values are
+            size += len(value) + 1
+            continue
         try:
             size += _value_bytes(value, depth + 1)
         except _Invalid as invalid:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import cache
 
 from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.discovery import document
@@ -29,10 +30,11 @@ ONE_NAME = re.compile(r"""\s*name\s*=\s*(["']?)(?P<name>[\w-]+)\1\s*""")
 CREATED = "2020-01-01T00:00:00.000-07:00"
 
 
-def _id(*parts: str) -> str:
+@cache  # the catalogue is small
+def _id(path: str) -> str:
     """A stable id for something that was never inserted."""
     number = 5381
-    for sign in "/".join(parts):
+    for sign in path:
         number = (number * 33 + ord(sign)) % 2**61
     return str(number)
 
