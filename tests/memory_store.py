@@ -29,7 +29,6 @@ from infra.store.port import (
     with_fields,
 )
 
-
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
