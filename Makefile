@@ -25,9 +25,9 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
 	echo "$$p" && break; done)
 
-# Tests run in three tiers (docs/testing.md), by the markers `wide` and `nightly`. Tests that share
-# one emulator have the same xdist_group and run on one worker. Two cores serve three workers, since
-# many tests wait. The order is random; the end of a run prints the seed that repeats it.
+# Tests run in three tiers (docs/testing.md), by the markers `wide` and `nightly`. One of three
+# workers runs what mostly waits, so that the other two have the cores (`GROUPS` in
+# tests/conftest.py). The order is random; the end of a run prints the seed that repeats it.
 TEST_WORKERS ?= 3
 TEST_ARGS ?=
 COVERAGE ?=

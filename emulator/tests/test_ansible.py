@@ -16,7 +16,7 @@ from compute_emulator import Cloud, ScaledClock, Server, serve
 from emulator.tests import installed
 from emulator.tests.tls_proxy import TlsProxy, tls_proxy
 
-pytestmark = [pytest.mark.wide, pytest.mark.timeout(300), pytest.mark.xdist_group("ansible")]
+pytestmark = [pytest.mark.wide, pytest.mark.timeout(300)]
 PLAYBOOK = Path(__file__).parent / "ansible" / "load_balancer.yml"
 TOKEN = "ya29.not-checked-by-the-emulator"  # Ansible hides each occurrence of it in its output
 

@@ -13,7 +13,7 @@ import pytest
 from compute_emulator import Server
 from emulator.tests import installed
 
-pytestmark = [pytest.mark.wide, pytest.mark.timeout(300), pytest.mark.xdist_group("node")]
+pytestmark = [pytest.mark.wide, pytest.mark.timeout(300)]
 SCRIPT = Path(__file__).parent / "node" / "load_balancer.mjs"
 
 

@@ -28,7 +28,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.xdist_group("package")
 def test_the_wheel_contains_every_module_and_the_command(built: Path) -> None:
     with zipfile.ZipFile(next(built.glob("compute_emulator-*.whl"))) as wheel:
         names = set(wheel.namelist())
@@ -38,7 +37,6 @@ def test_the_wheel_contains_every_module_and_the_command(built: Path) -> None:
     assert "compute-emulator = compute_emulator.__main__:main" in commands
 
 
-@pytest.mark.xdist_group("package")
 def test_the_source_distribution_contains_what_the_wheel_is_built_from(built: Path) -> None:
     with tarfile.open(next(built.glob("compute_emulator-*.tar.gz"))) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
@@ -46,7 +44,6 @@ def test_the_source_distribution_contains_what_the_wheel_is_built_from(built: Pa
     assert {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE"} <= names
 
 
-@pytest.mark.xdist_group("package")
 def test_the_wheel_in_an_empty_environment_serves_googles_client(
     built: Path, tmp_path: Path
 ) -> None:

@@ -66,13 +66,11 @@ def rig(
         yield rig
 
 
-@pytest.mark.xdist_group("schedules")
 def test_three_schedules_end_where_the_undisturbed_story_ends(rig: Rig) -> None:
     run_to_the_end(rig, SAMPLE)
 
 
 @pytest.mark.wide
-@pytest.mark.xdist_group("schedules")
 @pytest.mark.parametrize("first", range(SEED, SEED + SCHEDULES, AT_ONCE))
 def test_every_schedule_ends_where_the_undisturbed_story_ends(rig: Rig, first: int) -> None:
     run_to_the_end(rig, range(first, min(first + AT_ONCE, SEED + SCHEDULES)))

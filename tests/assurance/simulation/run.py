@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from handlers import wakeup
@@ -28,6 +28,7 @@ from tests.assurance.simulation.requests_counted import RequestsCounted
 from tests.assurance.simulation.schedule import Fault, Schedule
 from tests.assurance.simulation.workloads import IMAGE, WORKLOADS, Step
 from tests.memory_store import MemoryStore
+from tests.run_folder import shared
 
 STEP_TIMEOUT = 900.0  # of a step's condition: twice as long as a release may take
 SETTLE_TIMEOUT = 3 * 3600.0  # from healed to settled
@@ -121,6 +122,10 @@ def _freeze_existing_objects() -> None:
 @cache
 def reference(workload: str) -> Result:
     """The result of the workload without faults."""
+    return shared(f"reference-{workload}", partial(_run_without_faults, workload))
+
+
+def _run_without_faults(workload: str) -> Result:
     found = run(Schedule(workload), is_reference=True)
     if found.violations:
         raise AssertionError(f"{workload} fails without faults: {found.why}")
