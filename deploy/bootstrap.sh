@@ -116,6 +116,20 @@ reconciler_role() {
   run gcloud iam roles update "${role[@]}"
 }
 
+# The condition that a resource of a type that IAM knows by name has one of Slipway's names. Other
+# types have another resource.type, or none, and pass: so do lists, which concern the project.
+# Source: IAM documentation, resource attributes; at most 12 logical operators.
+named_slipway() {
+  local each condition="" types=(BackendService:backendServices
+    GlobalForwardingRule:forwardingRules Instance:instances InstanceTemplate:instanceTemplates
+    TargetHttpProxy:targetHttpProxies TargetHttpsProxy:targetHttpsProxies)
+  for each in "${types[@]}"; do
+    condition="$condition${condition:+ && }(resource.type != \"compute.googleapis.com/${each%:*}\""
+    condition="$condition || resource.name.extract(\"/${each#*:}/{name}\").startsWith(\"slipway-\"))"
+  done
+  echo "expression=$condition,title=slipway-names"
+}
+
 roles() {
   local database="projects/$PROJECT/databases/$DATABASE"
   local this_database="expression=resource.name==\"$database\",title=slipway-documents"
@@ -141,7 +155,7 @@ roles() {
   may_publish "$(identity "$ARTIFACT_INTAKE")" "$RELEASES"
   project_role "$INTAKE" roles/artifactregistry.reader # the digest of a tag
   reconciler_role
-  project_role "$RECONCILER" "projects/$PROJECT/roles/$RECONCILER_ROLE"
+  project_role "$RECONCILER" "projects/$PROJECT/roles/$RECONCILER_ROLE" "$(named_slipway)"
   project_role "$RECONCILER" roles/monitoring.viewer # requests, with SLIPWAY_METRICS
   may_act_as "$RECONCILER" "$(identity slipway-model)"
   if [ "$ONLY_MODEL_ACCOUNT" = false ]; then
@@ -179,7 +193,8 @@ roles() {
   earlier_rights
 }
 
-# Earlier versions let the deployer send tokens that call the functions anywhere.
+# Earlier versions let the deployer send tokens that call the functions anywhere, and the reconciler
+# change resources of any name.
 earlier_rights() {
   local deployer who
   deployer="serviceAccount:$(identity slipway-deployer)"
@@ -187,6 +202,9 @@ earlier_rights() {
     revoke gcloud pubsub subscriptions remove-iam-policy-binding "$who" --member="$deployer" \
       --role=roles/pubsub.editor "${quietly[@]}"
   done
+  revoke gcloud projects remove-iam-policy-binding "$PROJECT" \
+    --member="serviceAccount:$(identity "$RECONCILER")" \
+    --role="projects/$PROJECT/roles/$RECONCILER_ROLE" --condition=None "${quietly[@]:1}"
   revoke gcloud iam service-accounts remove-iam-policy-binding "$(identity slipway-invoker)" \
     --member="$deployer" --role=roles/iam.serviceAccountUser "${quietly[@]}"
 }

@@ -451,6 +451,45 @@ def test_every_function_reads_settings_and_nobody_whom_the_script_names_writes_t
     }
 
 
+def test_the_deployer_grants_nothing_and_moves_no_subscription() -> None:
+    """Its code runs as every function; it must not gain more than those have."""
+    roles = granted("slipway-deployer")
+    of_subscriptions = {role for role, name in roles if name in dry_run_subscriptions()}
+    assert of_subscriptions == {"roles/pubsub.viewer"}
+    assert {(role, name) for role, name in roles if role == "roles/pubsub.publisher"} == {
+        ("roles/pubsub.publisher", "model-releases")
+    }
+    assert {role for role, name in roles if name == PROJECT} == {
+        "roles/run.sourceDeveloper",
+        "roles/run.builder",
+        "roles/logging.logWriter",
+    }
+    may_be = {name for role, name in roles if role == "roles/iam.serviceAccountUser"}
+    deploys = starting_with("run deploy", dry_run("functions.sh"))
+    assert may_be == {flag(each, "service-account") for each in deploys} | {
+        email("slipway-deployer")
+    }
+
+
+def dry_run_subscriptions() -> set[str]:
+    return {
+        each[4] for each in starting_with("pubsub subscriptions create", dry_run("bootstrap.sh"))
+    }
+
+
+def test_nobody_whom_the_script_names_may_read_dead_letters() -> None:
+    """Those of Pub/Sub itself are messages as they were published, with values of variables."""
+    commands = dry_run("bootstrap.sh")
+    on_topics = starting_with("pubsub topics add-iam-policy-binding", commands)
+    assert {flag(each, "role") for each in on_topics if each[4] == "model-releases-dead"} == {
+        "roles/pubsub.publisher"
+    }
+    on_subscriptions = starting_with("pubsub subscriptions add-iam-policy-binding", commands)
+    assert "model-releases-dead-kept" not in {each[4] for each in on_subscriptions}
+    on_project = starting_with("projects add-iam-policy-binding", commands)
+    assert not [each for each in on_project if "pubsub" in flag(each, "role")]
+
+
 def test_only_cloud_monitoring_may_publish_alerts() -> None:
     bindings = starting_with("pubsub topics add-iam-policy-binding", dry_run("bootstrap.sh"))
     who = [flag(command, "member") for command in bindings if command[4] == "model-alerts"]

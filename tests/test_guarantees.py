@@ -1,4 +1,7 @@
-"""Every promise of docs/guarantees.md names an existing test; no test of a rule is missing."""
+"""Every promise of docs/guarantees.md and every defence of docs/security.md names a test.
+
+The test exists and runs, and no test of a rule is missing.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/guarantees.md").read_text()
 TEST = r"`(tests/[\w/]+\.py)::(\w+)`"
 NAMED = re.findall(TEST, PAGE)
+THREATS = (ROOT / "docs/security.md").read_text()
 RULES = "tests/journeys/test_rules.py"
 # Sections that promise nothing.
 WITHOUT_PROMISES = ("Faults", "Known limits", "What is not shown here")
@@ -58,7 +62,7 @@ def promises() -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize(("path", "name"), sorted(set(NAMED)))
+@pytest.mark.parametrize(("path", "name"), sorted({*NAMED, *re.findall(TEST, THREATS)}))
 def test_a_promise_names_a_test_that_exists(path: str, name: str) -> None:
     assert name.startswith("test_")
     assert Path(path).name.startswith("test_"), "pytest does not collect it"
@@ -68,6 +72,13 @@ def test_a_promise_names_a_test_that_exists(path: str, name: str) -> None:
 def test_every_promise_names_a_test() -> None:
     assert len(promises()) >= 10 + len(LABELS)
     assert [what for what, text in promises().items() if not re.search(TEST, text)] == []
+
+
+def test_every_defence_names_a_test() -> None:
+    table = THREATS.split("## What an attacker gets at each place\n")[1].split("\n## ")[0]
+    rows = [row for row in table.splitlines() if row.startswith("| ")][1:]
+    assert len(rows) > 15
+    assert [row[:60] for row in rows if not re.search(TEST, row)] == []
 
 
 def test_each_label_has_one_promise() -> None:

@@ -7,6 +7,7 @@ every repair of a manual change.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -17,10 +18,12 @@ import yaml
 
 from handlers import release
 from infra.bus.embedded import EmbeddedBus
+from infra.fleet.naming import PREFIX
 from infra.identity.compute import PERMISSIONS
 from infra.registry.emulated import EmulatedRegistry
 from infra.wiring import World
 from tests.scenario import Scenario
+from tests.test_deploy import dry_run, flag, starting_with
 
 ROLE = Path(__file__).parents[1] / "deploy/roles/reconciler.yaml"
 # One entry for each kind of call that the simulation makes.
@@ -202,6 +205,46 @@ def test_the_role_grants_the_permissions_of_each_call_in_the_simulation() -> Non
 )
 def test_the_role_grants_no_permission_to_escalate(word: str) -> None:
     assert [permission for permission in granted() if word in permission] == []
+
+
+# The collection of each type whose names the reconciler's role is limited to.
+NAMED = {
+    "BackendService": "backendServices",
+    "GlobalForwardingRule": "forwardingRules",
+    "Instance": "instances",
+    "InstanceTemplate": "instanceTemplates",
+    "TargetHttpProxy": "targetHttpProxies",
+    "TargetHttpsProxy": "targetHttpsProxies",
+}
+CLAUSE = re.compile(
+    r'\(resource\.type != "compute\.googleapis\.com/(\w+)" \|\|'
+    r' resource\.name\.extract\("/(\w+)/\{name\}"\)\.startsWith\("(\S+)"\)\)'
+)
+
+
+def test_the_role_is_limited_to_slipways_names_where_iam_knows_names() -> None:
+    (binding,) = (
+        command
+        for command in starting_with("projects add-iam-policy-binding", dry_run("bootstrap.sh"))
+        if flag(command, "role").endswith("/slipwayReconciler")
+    )
+    expression = flag(binding, "condition").removeprefix("expression=").partition(",title=")[0]
+    clauses = expression.split(" && ")
+    matches = [CLAUSE.fullmatch(clause) for clause in clauses]
+    assert {match[1]: match[2] for match in matches if match} == NAMED
+    assert all(match and match[3] == PREFIX for match in matches)
+    operators = sum(expression.count(each) for each in ("&&", "||"))
+    assert operators <= 12, "IAM allows at most 12 logical operators in a condition"
+
+
+def test_all_that_slipway_creates_has_a_name_that_the_condition_allows() -> None:
+    story = Scenario()
+    a_model_behind_https(story)
+    names = {
+        key.name for collection in NAMED.values() for key, _ in story.emulator.resources(collection)
+    }
+    assert len(names) > 5
+    assert [name for name in names if not name.startswith(PREFIX)] == []
 
 
 def test_the_intake_works_without_compute_engine() -> None:
