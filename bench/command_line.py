@@ -95,7 +95,7 @@ def _plan_seconds(folder: Path) -> list[float]:
     scenario = Scenario()
     scenario.given_serving("1")
     store = SqliteStore(folder / "planned.sqlite")
-    for collection in ("models", "models/tiny/log", "models/tiny/releases"):
+    for collection in ("settings", "models", "models/tiny/log", "models/tiny/releases"):
         store.commit(*(Put(each.path, each.data) for each in scenario.store.list(collection, 1000)))
     store.close()
     event = folder / "event.json"

@@ -14,6 +14,7 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 
+from console import policy as policy_commands
 from console import read, send
 from console.connect import Failure, connector
 from console.dashboard.server import dashboard
@@ -82,6 +83,14 @@ quarantine = typer.Typer(
 quarantine.command("list")(read.quarantine_list)
 quarantine.command("show")(read.quarantine_show)
 app.add_typer(quarantine, name="quarantine")
+policy = typer.Typer(
+    help="Show and change what releases may do.", no_args_is_help=True, rich_markup_mode=None
+)
+policy.command("show")(policy_commands.show)
+policy.command("check")(policy_commands.check)
+policy.command("set")(policy_commands.set_)
+policy.command("allow")(policy_commands.allow)
+app.add_typer(policy, name="policy")
 
 
 def run() -> NoReturn:

@@ -168,11 +168,12 @@ class Stage:
     ) -> None:
         self._inputs, self._case, self._assumed = inputs, case, assumed
         self._model = inputs.state.desired.model
+        project = inputs.policy.project or "rehearsal"
         cloud = VirtualClock(inputs.now.timestamp())
         self._clock = Clock(cloud)
         self._emulator = Emulator("rehearsal", cloud, operation_seconds=1)
         self._store: Store = SqliteStore(":memory:")
-        self._bus = EmbeddedBus(self._clock)
+        self._bus = EmbeddedBus(self._clock, project)
         compute = Compute(
             "rehearsal",
             self._clock,
@@ -197,6 +198,7 @@ class Stage:
             scheduler=lambda: Timer(self._bus),
             metrics=lambda: self._traffic,
             verdicts=lambda: self._traffic,
+            project=inputs.policy.project,
         )
         self._bus.subscribe(RELEASES, lambda message: release.handle(self._world, message))
         self._bus.subscribe(APPROVALS, lambda message: approval.handle(self._world, message))

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Creates what Slipway needs in a Google Cloud project: topics and subscriptions, a Cloud Tasks queue,
-# Firestore, service accounts and their roles, the minute tick, and the six Cloud Run services as
-# empty shells. A project owner runs it once. It is idempotent: existing resources are kept or set to
+# Firestore, service accounts and their roles, a first policy, the minute tick, and the six Cloud Run
+# services as empty shells. A project owner runs it once. It is idempotent: existing resources are kept or set to
 # the same values. The functions are deployed afterwards (cloudbuild.yaml, or functions.sh).
 #
 # The subscriptions start as pull subscriptions, which keep messages for a week. Once a function is
@@ -14,12 +14,14 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source ./common.sh
+# shellcheck source-path=SCRIPTDIR source=policy.sh
+source ./policy.sh
 
 usage() {
   cat <<TEXT
 Usage: deploy/bootstrap.sh --project=ID [--region=REGION] [--database=NAME]
                            [--firestore-location=LOCATION] [--network=NAME]
-                           [--change-database] [--only-model-account] [--dry-run]
+                           [--change-database] [--default-account] [--dry-run]
 
 Creates topics, subscriptions, a task queue, Firestore, service accounts with their roles, the minute
 tick and six empty Cloud Run services in a project. Safe to run again. Run it again after the first
@@ -32,10 +34,9 @@ deployment: then it connects the subscriptions to the functions.
   --change-database        the documents will be moved to this database (docs/deploy.md#database)
   --network=NAME           the instances' network, opened to Google's health checks
                            (default: default)
-  --only-model-account     let Slipway start instances only as slipway-model; every release must then
-                           name it as its machine.service_account. By default Slipway may also
-                           use the project's default Compute Engine account, which is what a release
-                           without a service account gets.
+  --default-account        let Slipway start instances as the project's default Compute Engine account
+                           too: for releases of a Slipway that used it. By default it may start them
+                           as slipway-model only.
   --dry-run                print every command and run none; needs neither gcloud nor a login
 TEXT
 }
@@ -43,14 +44,14 @@ TEXT
 parse_common "$@"
 FIRESTORE_LOCATION="$REGION"
 NETWORK=default
-ONLY_MODEL_ACCOUNT=false
+DEFAULT_ACCOUNT=false
 PROJECT_NUMBER=0
 for argument in ${REST[@]+"${REST[@]}"}; do
   case "$argument" in
     --firestore-location=*) FIRESTORE_LOCATION="${argument#*=}" ;;
     --network=*) NETWORK="${argument#*=}" ;;
     --change-database) CHANGE_DATABASE=true ;;
-    --only-model-account) ONLY_MODEL_ACCOUNT=true ;;
+    --default-account) DEFAULT_ACCOUNT=true ;;
     *) fail "unknown argument $argument; see --help" ;;
   esac
 done
@@ -158,7 +159,7 @@ roles() {
   project_role "$RECONCILER" "projects/$PROJECT/roles/$RECONCILER_ROLE" "$(named_slipway)"
   project_role "$RECONCILER" roles/monitoring.viewer # requests, with SLIPWAY_METRICS
   may_act_as "$RECONCILER" "$(identity slipway-model)"
-  if [ "$ONLY_MODEL_ACCOUNT" = false ]; then
+  if [ "$DEFAULT_ACCOUNT" = true ]; then
     may_act_as "$RECONCILER" "$PROJECT_NUMBER-compute@developer.gserviceaccount.com"
   fi
 
@@ -406,6 +407,8 @@ pubsub_agent
 monitoring_agent
 tick
 health_checks
+private_google_access
+first_policy
 missing=()
 for name in "${SERVICES[@]}"; do
   if is_deployed "$name"; then connect "$name"; else missing+=("$name"); fi

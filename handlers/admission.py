@@ -17,6 +17,7 @@ from infra.wiring import World
 from rollout.model import Release
 from rollout.policy.policy import Policy
 from rollout.policy.usage import Usage, competing, live_releases, max_usage, quota_violations
+from rollout.policy.violation import Violation
 from rollout.spec.model import Spec
 from rollout.state import ModelState
 
@@ -29,13 +30,13 @@ Specs = tuple[Spec, ...]
 
 def violations_beside_others(
     world: World, policy: Policy, state: ModelState, release: Release
-) -> tuple[str, ...]:
+) -> tuple[Violation, ...]:
     """Why a release may not be accepted beside everything else that was; empty if it may."""
     before = _specs(state)
     return _violations(world, policy, state, before, (*before, release.spec), _specs)
 
 
-def candidate_violations(world: World, policy: Policy, state: ModelState) -> tuple[str, ...]:
+def candidate_violations(world: World, policy: Policy, state: ModelState) -> tuple[Violation, ...]:
     """Why the candidate may not go on. If two releases compete for capacity, the earlier one wins,
     so that not both are rolled back.
     """
@@ -84,14 +85,16 @@ def _violations(
     before: Specs,
     after: Specs,
     specs_of: Callable[[ModelState], Specs],
-) -> tuple[str, ...]:
+) -> tuple[Violation, ...]:
     if not policy.has_project_caps:
         return ()
     others = tuple(_others(world, state.desired.model))
     if len(others) > MAX_MODELS:
         return (
-            f"model: policy caps sums over the project, and more than {MAX_MODELS} models cannot be"
-            " added up",
+            Violation(
+                f"model: policy caps sums over the project, and more than {MAX_MODELS} models"
+                " cannot be added up"
+            ),
         )
     return quota_violations(
         policy,

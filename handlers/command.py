@@ -23,8 +23,8 @@ from rollout import controls, restored
 from rollout.accept import accept
 from rollout.intents import serving_release
 from rollout.model import Intent, Phase, Release, phase_name
-from rollout.policy.caps import violations
-from rollout.policy.signers import unsigned
+from rollout.policy.checks import policy_violations
+from rollout.policy.violation import explain
 from rollout.spec.compatibility import incompatible, restorable
 from rollout.spec.message import CommandGiven, ReleaseRequested
 from rollout.state import ModelState
@@ -120,7 +120,7 @@ def _approver(world: World, state: ModelState, request: CommandGiven) -> str:
     candidate = state.rollout.candidate
     if not request.signature or candidate is None:
         return ""
-    policy = load_project_policy(world.store, world.store.get_many([POLICY]))
+    policy = load_project_policy(world.store, world.store.get_many([POLICY]), world.project)
     text = signed_text(state.desired.model, request.command, candidate, state.rollout.phase)
     for name, key in policy.approvers.items():
         if policy.is_signed(text, request.signature, (key,)):
@@ -169,17 +169,17 @@ def _reserve(
     """Reserve capacity for the release to return to. Raises `Refuse` if policy or the serving group
     does not allow it.
     """
-    policy = load_project_policy(world.store, world.store.get_many([POLICY]))
+    policy = load_project_policy(world.store, world.store.get_many([POLICY]), world.project)
     last = admission.last_admission(world, policy)
     stable = serving_release(state.rollout)
     why: tuple[str, ...] = ()
     if is_named:
         is_kept = _is_kept(state, release)
         problems = incompatible(stable.spec, release.spec) if stable and not is_kept else ()
-        caps = violations(policy, release.spec, stable.spec if stable else None)
-        missing = unsigned(policy, state.desired.model, release.version, release.spec.artifact)
-        why = (*map(str, problems), *caps, *missing)
-    why = why or admission.violations_beside_others(world, policy, state, release)
+        before = stable.spec if stable else None
+        caps = policy_violations(policy, state.desired.model, release.version, release.spec, before)
+        why = (*map(str, problems), *explain(caps))
+    why = why or explain(admission.violations_beside_others(world, policy, state, release))
     if why:
         raise Refuse(*why)
     return admission.reserve(policy, last, state.desired.model, release)

@@ -74,7 +74,7 @@ def _read_inputs(world: World, request: ReleaseRequested) -> Inputs | RolloutPla
     refuse_other_content(request, before)
     if before and not request.force:
         return _unchanged(state, before)
-    policy = load_project_policy(world.store, documents)
+    policy = load_project_policy(world.store, documents, world.project)
     key = IntentKey(now, now, len(EVENT), EVENT, EVENT)
     release, base = resolve_release(world, state, request, before, key)
     release = check_release(

@@ -49,11 +49,13 @@ from rollout.intents import (
 )
 from rollout.model import Desired, Intent, IntentKey, Release, Rollout, Transition
 from rollout.plan_hash import changed_documents, settled_before
-from rollout.policy.caps import violations
+from rollout.policy.checks import policy_violations
 from rollout.policy.gate_hosts import unasked_gates
 from rollout.policy.policy import Policy
-from rollout.policy.signers import expired, unsigned
+from rollout.policy.signers import expired
+from rollout.policy.violation import explain
 from rollout.spec.compatibility import incompatible
+from rollout.spec.defaults import project_defaults
 from rollout.spec.images import TaggedImage, refusal, tagged_image
 from rollout.spec.message import (
     CommandGiven,
@@ -161,7 +163,7 @@ def record_release(
         notes = _note_on_newer(world, stored.state, release)
         _accept(world, stored, release, payload, *notes, accepted, is_retry=request.is_retry)
         return
-    policy = load_project_policy(world.store, documents)
+    policy = load_project_policy(world.store, documents, world.project)
     last = admission.last_admission(world, policy)
     release = check_release(world, policy, stored.state, request, release, base, find_digest)
     if request.plan:
@@ -286,26 +288,29 @@ def resolve_release(
 ) -> tuple[Release, Release | None]:
     """The release, and what it inherits from. `before` is the same version, accepted earlier."""
     base = None if before else _base(world, state, request, key)
-    return _release(state, request, before, base, key, has_metrics=world.has_metrics), base
+    return _release(world, state, request, before, base, key), base
 
 
 def _release(
+    world: World,
     state: ModelState,
     request: ReleaseRequested,
     before: Release | None,
     base: Release | None,
     key: IntentKey,
-    *,
-    has_metrics: bool,
 ) -> Release:
     """`before` is the same version, accepted earlier; otherwise `base` is what it inherits from."""
     if before:
         spec, inherits_from = before.spec, before.inherits_from
-    elif base:
-        spec = resolve(request, base.spec, base.version, has_metrics=has_metrics)
-        inherits_from = base.version
     else:
-        spec, inherits_from = resolve(request, None, has_metrics=has_metrics), ""
+        inherits_from = base.version if base else ""
+        spec = resolve(
+            request,
+            base.spec if base else None,
+            inherits_from,
+            has_metrics=world.has_metrics,
+            of_project=project_defaults(world.project),
+        )
     misfits = not_inherited(request.patch, base.spec) if base else ()
     return Release(
         version=request.version,
@@ -367,14 +372,14 @@ def _violations(
 ) -> tuple[str, ...]:
     """Why policy or the serving group does not allow a release."""
     stable = serving_release(state.rollout)
+    before = stable.spec if stable else None
     why = (
-        *violations(policy, release.spec, stable.spec if stable else None),
-        *unsigned(policy, state.desired.model, release.version, release.spec.artifact),
+        *policy_violations(policy, state.desired.model, release.version, release.spec, before),
         *expired(policy, release.spec.artifact, world.clock.now()),
         *admission.violations_beside_others(world, policy, state, release),
     )
     if why:
-        return why
+        return explain(why)
     return tuple(map(str, incompatible(stable.spec, release.spec))) if stable else ()
 
 

@@ -10,6 +10,7 @@ import json
 import pkgutil
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from infra.signatures import is_signed
 from infra.store.port import Document, Store
@@ -21,15 +22,22 @@ POLICY = "settings/policy"
 PRICES = "settings/prices"
 
 
-def load_project_policy(store: Store, documents: Mapping[str, Document]) -> Policy:
-    """The policy among documents already read; without one, nothing is capped. Prices are read only
-    if the policy caps a cost.
+def load_project_policy(store: Store, documents: Mapping[str, Document], project: str) -> Policy:
+    """The policy among documents already read; without one, the safe defaults of `Policy` hold.
+    Prices are read only if the policy caps a cost.
     """
     document = documents.get(POLICY)
-
     return load_policy(
-        document.data if document else None, lambda: load_project_prices(store), is_signed
+        document.data if document else None,
+        lambda: load_project_prices(store),
+        is_signed,
+        project,
     )
+
+
+def load_policy_document(data: Mapping[str, Any], project: str = "") -> Policy:
+    """A policy that need not be stored, with the prices that ship with Slipway."""
+    return load_policy(data, default_prices, is_signed, project)
 
 
 def load_project_prices(store: Store) -> Prices:

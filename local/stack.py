@@ -31,10 +31,12 @@ import compute_emulator
 from compute_emulator import DataPlane
 from infra.bus.port import Bus
 from infra.registry.emulated import EmulatedRegistry
-from infra.store.port import Store
+from infra.settings import POLICY as SETTINGS
+from infra.store.port import Put, Store
 from infra.wiring import ScaledClock, World
 from local import emulators
 from local.pace import StoppableClock, Ticker
+from local.policy import POLICY
 from local.processes import Program, free_port
 from local.publisher import Publisher
 from local.tasks import TaskQueue
@@ -230,6 +232,7 @@ class Stack:
 
     def _connect(self, addresses: Mapping[emulators.Kind, str]) -> None:
         from infra.bus.pubsub import PubsubBus
+        from infra.store.databases import SETTINGS_DATABASE
         from infra.store.firestore import FirestoreStore
         from local import topics
 
@@ -247,8 +250,10 @@ class Stack:
             True,
         )
         self.bus = PubsubBus(PROJECT, emulator=self.pubsub)
-        self.store = FirestoreStore(PROJECT, emulator=addresses["firestore"])
-        self.store.get("models/tiny")  # the emulator's first response is slow
+        store = FirestoreStore(PROJECT, emulator=addresses["firestore"])
+        # The emulator's first response is slow.
+        store.beside(SETTINGS_DATABASE).commit(Put(SETTINGS, POLICY))
+        self.store = store
 
     # ---- Embedded
 
@@ -266,6 +271,7 @@ class Stack:
         path = self.folder / "slipway.sqlite"
         self.environment["SLIPWAY_STORE"] = f"sqlite:{path}"
         store, bus = SqliteStore(path), EmbeddedBus(clock, PROJECT)
+        store.commit(Put(SETTINGS, POLICY))
         self._parts.callback(store.close)
         out = logging.FileHandler(self.folder / "functions.log")
         out.setFormatter(JsonLines())
@@ -281,6 +287,7 @@ class Stack:
             lambda: client,
             registry=EmulatedRegistry,
             scheduler=lambda: timer,
+            project=PROJECT,
         )
         bus.subscribe(
             RELEASES, lambda event: release.handle(world, event), dead_letter_topic=DEAD_LETTERS

@@ -42,6 +42,7 @@ from rollout.spec.steps import DEFAULT_PERCENTS
 from rollout.state import ModelState
 from tests.compute_calls import Transport, make_compute
 from tests.memory_store import MemoryStore
+from tests.open_policy import OPEN
 
 PROJECT = "demo"
 APPROVALS = "model-approvals"
@@ -168,7 +169,8 @@ class Scenario:
         self.emulator.set_behaviours([DEFAULT_BEHAVIOUR])
         make_store = MemoryStore if is_fast else partial(SqliteStore, ":memory:")
         self.store, self.settings = make_store(), make_store()  # settings: what people write
-        self.bus = EmbeddedBus(self.clock)
+        self.given_policy()
+        self.bus = EmbeddedBus(self.clock, PROJECT)
         self.registry = EmulatedRegistry()
         self.tokens = itertools.count(1)
         self._metrics: Callable[[], Metrics] | None = None
@@ -232,6 +234,7 @@ class Scenario:
             metrics=self._metrics,
             verdicts=self._verdicts,
             notifier=self._notifier,
+            project=PROJECT,
         )
 
     # ---- given
@@ -257,6 +260,10 @@ class Scenario:
         self.emulator.stock_outs.clear()
 
     def given_policy(self, **policy: Any) -> None:
+        """What the policy says. It allows what it does not mention."""
+        self.given_exact_policy(**(OPEN | policy))
+
+    def given_exact_policy(self, **policy: Any) -> None:
         self.settings.commit(Put("settings/policy", policy))
 
     def given_fault(self, kind: str, **fault: Any) -> None:
@@ -340,7 +347,7 @@ class Scenario:
 
     def publish_delayed(self, body: object) -> Callable[[], None]:
         """Publish now. The message is delivered when the returned function is called."""
-        slow = EmbeddedBus(self.clock)
+        slow = EmbeddedBus(self.clock, PROJECT)
         slow.subscribe("model-releases", lambda event: release.handle(self.world, event))
         context = {
             "ce-id": "late",

@@ -61,6 +61,9 @@ esac"""
         f'#!/bin/bash\nprintf "%q " gcloud "$@" >> {record}\necho >> {record}\n{answer}\n'
     )
     gcloud.chmod(0o755)
+    curl = tmp_path / "curl"
+    curl.write_text("#!/bin/bash\ncat > /dev/null\nprintf 409\n")
+    curl.chmod(0o755)
     result = script(name, f"--project={PROJECT}", PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert result.returncode == 0, result.stderr
     return [shlex.split(line) for line in record.read_text().splitlines()]
@@ -151,8 +154,8 @@ def test_instances_run_only_as_the_chosen_accounts() -> None:
         }
 
     chosen = {email("slipway-model"), email("slipway-waker")}  # whose tasks publish wake-ups
-    assert accounts("--only-model-account") == chosen
-    assert accounts() == {*chosen, "0-compute@developer.gserviceaccount.com"}
+    assert accounts() == chosen
+    assert accounts("--default-account") == {*chosen, "0-compute@developer.gserviceaccount.com"}
 
 
 def test_scheduled_wake_ups_are_published_by_an_account_that_can_do_nothing_else(

@@ -370,13 +370,26 @@ class PolicyPage:
 
 
 _EMPTY = {
-    "registries": "none",
-    "gate_hosts": "none",
+    **dict.fromkeys(
+        (
+            "registries",
+            "gate_hosts",
+            "service_accounts",
+            "networks",
+            "exposure",
+            "hosts",
+            "tags",
+            "secrets",
+            "reservations",
+        ),
+        "none",
+    ),
+    "boot_images": "Slipway's own",
     "signers": "no signature is needed",
     "approvers": "topics alone",
 }
 """What an empty list means; of every other field, that anything is allowed."""
-_ELSEWHERE = ("freezes", "stop", "prices", "is_signed")
+_ELSEWHERE = ("freezes", "stop", "prices", "is_signed", "project")
 
 
 def policy_page(policy: Policy, now: datetime, *, is_stored: bool) -> PolicyPage:

@@ -139,7 +139,7 @@ class Sources:
             return stored_plan(
                 state,
                 release,
-                load_project_policy(self._store, stored),
+                load_project_policy(self._store, stored, self.connection.project),
                 load_prices(default_prices(), prices.data if prices else None),
                 tuple(LogEntry(each.release, each.from_, each.to, each.at) for each in entries),
                 now,
@@ -185,7 +185,7 @@ class Sources:
     def policy(self) -> pages.PolicyPage:
         stored = self._store.get_many([POLICY])
         try:
-            policy = load_project_policy(self._store, stored)
+            policy = load_project_policy(self._store, stored, self.connection.project)
         except ValueError as error:
             return pages.PolicyPage(problem=str(error))
         now = self.connection.clock.now()

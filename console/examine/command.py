@@ -128,7 +128,7 @@ def _settings(store: Store) -> Iterator[Finding]:
 
     def policy() -> Finding:
         stored = store.get_many([POLICY])
-        return documents.of_policy(POLICY in stored, lambda: load_project_policy(store, stored))
+        return documents.of_policy(POLICY in stored, lambda: load_project_policy(store, stored, ""))
 
     def prices() -> Finding:
         is_stored = store.get(PRICES) is not None

@@ -39,7 +39,8 @@ def of_holds(states: Iterable[ModelState]) -> Finding:
 
 def of_policy(is_stored: bool, load: Callable[[], Policy]) -> Finding:
     if not is_stored:
-        return right("policy", "settings/policy does not exist: nothing is capped")
+        what = "settings/policy does not exist: nothing is capped, and no release can be reached"
+        return wrong("policy", what, "Write one with slipway policy set")
     try:
         load()
     except ValueError as error:

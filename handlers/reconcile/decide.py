@@ -44,10 +44,10 @@ from rollout.model import (
     TrafficWeight,
 )
 from rollout.plan_hash import changed_actions
-from rollout.policy.caps import clamp, violations
+from rollout.policy.caps import clamp
+from rollout.policy.checks import policy_violations
 from rollout.policy.freeze import frozen
 from rollout.policy.policy import Policy
-from rollout.policy.signers import unsigned
 from rollout.state import ModelState, settle
 from rollout.targets import target_of
 from rollout.transitions import has_newer
@@ -254,11 +254,11 @@ def policy_problems(policy: Policy, state: ModelState) -> tuple[Problem, ...]:
     candidate, stable = state.rollout.candidate, state.rollout.stable
     if candidate is None or isinstance(state.rollout.phase, RollingBack | Retiring):
         return ()
-    whys = (
-        *violations(policy, candidate.spec, stable.spec if stable else None),
-        *unsigned(policy, state.desired.model, candidate.version, candidate.spec.artifact),
+    before = stable.spec if stable else None
+    found = policy_violations(
+        policy, state.desired.model, candidate.version, candidate.spec, before
     )
-    return tuple(Problem("policy", "POLICY", why) for why in whys)
+    return tuple(Problem("policy", "POLICY", each.why) for each in found)
 
 
 def applies_candidate(decision: PassDecision) -> bool:

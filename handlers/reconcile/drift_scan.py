@@ -151,7 +151,7 @@ def compare(world: World, states: Iterable[ModelState]) -> Found:
     settled = tuple(filter(_is_settled, known))
     if not settled:
         return Found(is_on_hold=any(state.hold for state in known))
-    policy = load_project_policy(world.store, world.store.get_many([POLICY]))
+    policy = load_project_policy(world.store, world.store.get_many([POLICY]), world.project)
     scopes = {state.desired.model: scope_of(state.rollout, state.desired) for state in settled}
     inventory = _read_inventory(world, scopes)
     representatives = set(_representatives(scopes).values())

@@ -262,7 +262,7 @@ def _hold_all(
 def _policy(world: World, documents: Mapping[str, Document], state: ModelState) -> Policy:
     """An unreadable policy stops every pass, except on the way back and out."""
     try:
-        return load_project_policy(world.store, documents)
+        return load_project_policy(world.store, documents, world.project)
     except ValueError:
         if needs_no_policy(state):
             return Policy(stop=load_stop(documents))
@@ -276,7 +276,7 @@ def _guard(world: World, policy: Policy, decision: PassDecision) -> PassDecision
     beside_others = admission.candidate_violations(world, policy, decision.state)
     problems = (
         *policy_problems(policy, decision.state),
-        *(Problem("policy", "POLICY", why) for why in beside_others),
+        *(Problem("policy", "POLICY", each.why) for each in beside_others),
     )
     return block(decision, problems)
 

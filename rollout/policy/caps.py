@@ -1,8 +1,7 @@
 """The policy's caps and allow-lists on one model.
 
-`violations` is called when a release arrives and by every pass of its rollout, because the policy
-may change in between; `clamp` limits every target that a pass is about to apply. The caps on the
-project are in `rollout/policy/usage.py`. Pure.
+`cap_violations` is called by `rollout/policy/checks.py`; `clamp` limits every target that a pass is
+about to apply. The caps on the project are in `rollout/policy/usage.py`. Pure.
 """
 
 from __future__ import annotations
@@ -15,13 +14,19 @@ from rollout.policy.gate_hosts import unlisted_gates
 from rollout.policy.policy import Policy
 from rollout.policy.prices import missing_price
 from rollout.policy.usage import Cap, caps_of, display_amount, max_usage
-from rollout.spec.defaults import DEFAULT_BOOT_IMAGES
+from rollout.policy.violation import Violation
+from rollout.spec.images import has_prefix
 from rollout.spec.machines import is_of_unknown_series
 from rollout.spec.model import Spec
 
 
 def violations(policy: Policy, spec: Spec, stable: Spec | None = None) -> tuple[str, ...]:
-    """Each cap of one model that the spec exceeds, as `field: what is allowed; what was given`.
+    """Why each cap or list is violated, as `field: what is allowed; what was given`."""
+    return tuple(each.why for each in cap_violations(policy, spec, stable))
+
+
+def cap_violations(policy: Policy, spec: Spec, stable: Spec | None = None) -> tuple[Violation, ...]:
+    """Each cap of one model that the spec exceeds, and each list that does not name what it uses.
 
     The usage includes the surge of a swap. With a `stable` spec, it is also the usage during the
     swap from it, which may combine the wider bounds of one with the more expensive machine of the
@@ -35,18 +40,24 @@ def violations(policy: Policy, spec: Spec, stable: Spec | None = None) -> tuple[
         policy.max_accelerators,
         policy.max_cost_per_hour,
     )
+    fields = ("max_instances", "max_accelerators", "max_cost_per_hour")
     found = (
-        *(_excess(policy, cap, spec, stable) for cap in caps),
-        _unlisted("placement.region", spec.placement.region, policy.regions),
-        _unlisted("machine.type", machine.type, policy.machine_types),
-        _unlisted("machine.accelerator.type", accelerator.type, policy.accelerator_types)
+        *(
+            _excess(policy, cap, field, spec, stable)
+            for cap, field in zip(caps, fields, strict=True)
+        ),
+        _unlisted("placement.region", spec.placement.region, "regions", policy.regions),
+        _unlisted("machine.type", machine.type, "machine_types", policy.machine_types),
+        _unlisted(
+            "machine.accelerator.type",
+            accelerator.type,
+            "accelerator_types",
+            policy.accelerator_types,
+        )
         if accelerator
         else None,
         _uncountable(policy, machine.type),
-        _unlisted_image("artifact.image", spec.artifact.image, policy.images),
-        _unlisted_image("machine.image", machine.image, policy.images)
-        if machine.image not in DEFAULT_BOOT_IMAGES
-        else None,
+        _unlisted_image(spec.artifact.image, policy.images),
         *unlisted_gates(spec.rollout.gates, policy.gate_hosts),
     )
     return tuple(violation for violation in found if violation)
@@ -70,51 +81,56 @@ def clamp(policy: Policy, target: Target) -> Target:
     return replace(target, groups=groups)
 
 
-def _excess(policy: Policy, cap: Cap, spec: Spec, stable: Spec | None) -> str | None:
+def _excess(
+    policy: Policy, cap: Cap, field: str, spec: Spec, stable: Spec | None
+) -> Violation | None:
     if cap.limit is None:
         return None
     usage = cap.measure(max_usage(policy.prices, (spec,)))
     allowed = f"{cap.path}: policy allows {display_amount(cap.limit)} {cap.unit}"
     if math.isinf(usage):
-        return (
+        return Violation(
             f"{cap.path}: policy caps the cost, and settings/prices has no price for"
             f" {missing_price(policy.prices, spec)}"
         )
     if usage > cap.limit:
-        return f"{allowed}; got {display_amount(usage)}"
+        return Violation(f"{allowed}; got {display_amount(usage)}", f"{field}={math.ceil(usage)}")
     if stable is None or (cap.path == "scaling.max" and spec.rollout.strategy == "rolling"):
         return None  # `clamp` limits the instances of a single group
     before = cap.measure(max_usage(policy.prices, (stable,)))
     swap = cap.measure(max_usage(policy.prices, (stable, spec)))
     if swap <= max(cap.limit, before):
         return None
-    return (
+    return Violation(
         f"{allowed}; got up to {display_amount(swap)} while up to {stable.scaling.max} instances"
-        " are swapped; lower scaling.max in a separate release first"
+        " are swapped; lower scaling.max in a separate release first",
+        f"{field}={math.ceil(swap)}",
     )
 
 
-def _unlisted(path: str, given: str, allowed: tuple[str, ...]) -> str | None:
+def _unlisted(path: str, given: str, field: str, allowed: tuple[str, ...]) -> Violation | None:
     if not allowed or given in allowed:
         return None
-    return f"{path}: policy allows {', '.join(allowed)}; got {given}"
+    return Violation(f"{path}: policy allows {', '.join(allowed)}; got {given}", f"{field}={given}")
 
 
-def _unlisted_image(path: str, image: str | None, prefixes: tuple[str, ...]) -> str | None:
-    if not prefixes or (image and any(_has_prefix(image, prefix) for prefix in prefixes)):
+def _unlisted_image(image: str | None, prefixes: tuple[str, ...]) -> Violation | None:
+    if not prefixes or (image and any(has_prefix(image, prefix) for prefix in prefixes)):
         return None
-    return f"{path}: policy allows images that start with {', '.join(prefixes)}; got {image}"
-
-
-def _has_prefix(image: str, prefix: str) -> bool:
-    """Whether the image's name starts with the prefix, up to the end of a part."""
-    rest = image.removeprefix(prefix)
-    return image.startswith(prefix) and (
-        not rest or prefix.endswith(("/", ":", "@")) or rest.startswith(("/", ":", "@"))
+    return Violation(
+        f"artifact.image: policy allows images that start with {', '.join(prefixes)}; got {image}",
+        f"images={_repository(image)}" if image else "",
     )
 
 
-def _uncountable(policy: Policy, machine_type: str) -> str | None:
+def _repository(image: str) -> str:
+    """The image without its tag and digest."""
+    name = image.partition("@")[0]
+    path, colon, tag = name.rpartition(":")
+    return path if colon and "/" not in tag else name
+
+
+def _uncountable(policy: Policy, machine_type: str) -> Violation | None:
     """A machine type of an unknown series may have any number of accelerators, so it is refused
     where accelerators are limited, unless the policy lists that very type.
     """
@@ -130,7 +146,8 @@ def _uncountable(policy: Policy, machine_type: str) -> str | None:
         or not is_of_unknown_series(machine_type)
     ):
         return None
-    return (
+    return Violation(
         f"machine.type: policy limits accelerators, and the number that {machine_type} has is"
-        " unknown; list the type in machine_types to allow it"
+        " unknown; list the type in machine_types to allow it",
+        f"machine_types={machine_type}" if policy.machine_types else "",
     )

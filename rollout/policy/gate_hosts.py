@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from rollout.policy.violation import Violation
 from rollout.spec.gates import Gate
 from rollout.spec.images import is_listed
 from rollout.spec.problems import SpecProblem
@@ -27,12 +28,16 @@ def unlisted_host(url: str, hosts: tuple[str, ...]) -> str:
     return f"policy allows gates on {listed}; got {host or url}"
 
 
-def unlisted_gates(gates: Mapping[str, Gate], hosts: tuple[str, ...]) -> tuple[str, ...]:
+def unlisted_gates(gates: Mapping[str, Gate], hosts: tuple[str, ...]) -> tuple[Violation, ...]:
     """The violations of the gates with a URL, by name."""
     fix = "add the host to gate_hosts of settings/policy"
     urls = ((name, gate.url) for name, gate in gates.items() if gate.url)
-    found = ((name, unlisted_host(url, hosts)) for name, url in urls)
-    return tuple(f"rollout.gates.{name}.url: {why}; {fix}" for name, why in found if why)
+    found = ((name, url, unlisted_host(url, hosts)) for name, url in urls)
+    return tuple(
+        Violation(f"rollout.gates.{name}.url: {why}; {fix}", f"gate_hosts={url.split('/')[2]}")
+        for name, url, why in found
+        if why
+    )
 
 
 def unasked_gates(gates: Mapping[str, Gate]) -> tuple[SpecProblem, ...]:

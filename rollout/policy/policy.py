@@ -1,8 +1,9 @@
 """The policy: what no release may exceed, and how its document is read.
 
-Read by `rollout/policy/caps.py` (one spec), `rollout/policy/usage.py` (all models of the project)
-and `infra/settings.py`, which loads the document `settings/policy`. Pure. Invariant: an empty
-policy allows whatever Compute Engine allows.
+Read by `rollout/policy/caps.py` (one spec), `rollout/policy/usage.py` (all models of the project),
+`rollout/policy/access.py` (what a release may use) and `infra/settings.py`, which loads the
+document `settings/policy`. Pure. Invariant: an empty policy limits no machine and no cost, and lets
+no release be reached from outside, or run as anything but Slipway's own account.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 from rollout.policy.freeze import Freeze, load_freezes
 from rollout.policy.prices import Prices
 from rollout.policy.stop import Stop, load_stop
+from rollout.spec.defaults import MODEL_ACCOUNT
+from rollout.spec.model import DEFAULT_NETWORK
 from rollout.visible import is_visible
 
 IsSigned = Callable[[str, str, tuple[str, ...]], bool]
@@ -36,14 +39,19 @@ class Policy:
     the sum over all models of the project.
 
     Images match by prefix, up to a `/`, `:` or `@` (`gcr.io/p` does not match `gcr.io/pirates`);
-    regions and types match by their full name. `images` covers boot images too, except Slipway's
-    defaults. `signers` are public keys (PEM): if there are any, an image runs only if its release
-    carries a signature by one of them, and start-up scripts, which cannot be signed, do not run.
+    regions and types match by their full name. `images` covers boot images too, `boot_images` these
+    alone; Slipway's defaults are always allowed. `signers` are public keys (PEM): if there are any,
+    an image runs only if its release carries a signature by one of them, and start-up scripts,
+    which cannot be signed, do not run.
     `registries` are the hosts, or their domains, that the intake may connect to for the digest of a
     tag; an empty list means none. `freezes` are times in which no rollout begins or goes on.
     `approvers` are public keys (PEM) by the name that a step of kind `approve` gives them.
     `gate_hosts` are the hosts, or their domains, whose evaluation jobs may judge a release; an
-    empty list means none. `stop`: nothing is changed in Compute Engine.
+    empty list means none. `service_accounts`, `networks`, `external_ip`, `exposure`, `hosts`,
+    `tags`, `secrets` and `reservations` are what a release may use (`rollout/policy/access.py`): an
+    empty list means none. `require_digest`: a publisher names images by digest, never by tag.
+    `stop`: nothing is changed in Compute Engine. `project` is where Slipway runs; a service account
+    without a domain is in it.
     """
 
     max_instances: int | None = None
@@ -62,6 +70,17 @@ class Policy:
     approvers: Mapping[str, str] = field(default_factory=dict)
     gate_hosts: tuple[str, ...] = ()
     stop: Stop | None = None
+    service_accounts: tuple[str, ...] = (MODEL_ACCOUNT,)
+    networks: tuple[str, ...] = (DEFAULT_NETWORK,)
+    external_ip: bool = False
+    exposure: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    boot_images: tuple[str, ...] = ()
+    reservations: tuple[str, ...] = ()
+    require_digest: bool = False
+    project: str = ""
     prices: Prices = field(default_factory=Prices)
     is_signed: IsSigned = field(default=never_signed, compare=False)
 
@@ -75,17 +94,21 @@ class Policy:
         return any(cap is not None for cap in caps)
 
 
-_COSTS = ("max_cost_per_hour", "max_project_cost_per_hour")
-_NOT_IN_DOCUMENT = ("prices", "is_signed")
+COSTS = ("max_cost_per_hour", "max_project_cost_per_hour")
+_NOT_IN_DOCUMENT = ("prices", "is_signed", "project")
+_PATTERNS = ("service_accounts", "networks", "hosts", "tags", "secrets", "reservations")
+EXPOSURES = ("external", "none")
 
 
 def load_policy(
     document: Mapping[str, Any] | None,
     prices: Callable[[], Prices] = Prices,
     is_signed: IsSigned = never_signed,
+    project: str = "",
 ) -> Policy:
-    """The policy in a document; `prices` is called only if the policy caps a cost. Raises
-    ValueError for an unknown field or a wrong type: a misspelled cap must not pass for no cap.
+    """The policy in a document, for the project in which Slipway runs; `prices` is called only if
+    the policy caps a cost. Raises ValueError for an unknown field or a wrong type: a misspelled cap
+    must not pass for no cap.
     """
     given = document or {}
     defaults = {
@@ -98,7 +121,7 @@ def load_policy(
             f" {', '.join(sorted(defaults))}"
         )
     values = {name: _value(name, value, defaults[name]) for name, value in given.items()}
-    policy = Policy(**values, is_signed=is_signed)
+    policy = Policy(**values, is_signed=is_signed, project=project)
     if policy.signers:
         is_signed("", "", policy.signers)  # reports an invalid key now, not at the first signature
     for name, key in policy.approvers.items():
@@ -109,7 +132,7 @@ def load_policy(
                 f"settings/policy: approvers.{name} must be a public key in PEM form, of P-256 or"
                 " Ed25519"
             ) from error
-    has_cost_cap = any(values.get(name) is not None for name in _COSTS)
+    has_cost_cap = any(values.get(name) is not None for name in COSTS)
     return replace(policy, prices=prices()) if has_cost_cap else policy
 
 
@@ -124,7 +147,15 @@ def _value(name: str, value: Any, default: Any) -> Any:
             raise ValueError(f"settings/policy: {error}") from error
     if name == "approvers":
         return _keys(value)
+    if isinstance(default, bool):
+        return _switch(name, value)
     return _names(name, value) if isinstance(default, tuple) else _number(name, value)
+
+
+def _switch(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"settings/policy: {name} must be true or false, got {value!r}")
+    return value
 
 
 def _keys(value: Any) -> Mapping[str, str]:
@@ -147,10 +178,10 @@ def _number(name: str, value: Any) -> float | None:
     is_number = (
         isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
     )
-    if not is_number or (name not in _COSTS and value != int(value)):
-        kind = "number" if name in _COSTS else "integer"
+    if not is_number or (name not in COSTS and value != int(value)):
+        kind = "number" if name in COSTS else "integer"
         raise ValueError(f"settings/policy: {name} must be a non-negative {kind}, got {value!r}")
-    return float(value) if name in _COSTS else int(value)
+    return float(value) if name in COSTS else int(value)
 
 
 def _names(name: str, value: Any) -> tuple[str, ...]:
@@ -158,4 +189,15 @@ def _names(name: str, value: Any) -> tuple[str, ...]:
         isinstance(each, str) and each for each in value
     ):
         raise ValueError(f"settings/policy: {name} must be a list of names, got {value!r}")
+    for each in value:
+        if name in _PATTERNS and "*" in each[:-1]:
+            hint = "; a domain includes all hosts below it" if name == "hosts" else ""
+            raise ValueError(
+                f"settings/policy: {name} may have a * at the end of a name only, got"
+                f" {each!r}{hint}"
+            )
+        if name == "exposure" and each not in EXPOSURES:
+            raise ValueError(
+                f"settings/policy: exposure may list {', '.join(EXPOSURES)}, got {each!r}"
+            )
     return tuple(value)

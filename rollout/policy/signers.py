@@ -15,6 +15,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from rollout.policy.policy import Policy
+from rollout.policy.violation import Violation
 from rollout.spec.model import Artifact
 
 UNTIL = " until "
@@ -50,12 +51,14 @@ def unsigned(policy: Policy, model: str, version: str, artifact: Artifact) -> Wh
     )
 
 
-def expired(policy: Policy, artifact: Artifact, now: datetime) -> Whys:
+def expired(policy: Policy, artifact: Artifact, now: datetime) -> tuple[Violation, ...]:
     """Why the signature came too late for a release that arrives now; empty if it did not."""
     _, _, end = (artifact.signature or "").partition(UNTIL)
     if not policy.signers or not end or now <= datetime.fromisoformat(end):
         return ()
     return (
-        f"artifact.signature: policy requires a signature that is still valid; got one until {end}:"
-        " have the image signed again",
+        Violation(
+            f"artifact.signature: policy requires a signature that is still valid; got one until"
+            f" {end}: have the image signed again"
+        ),
     )

@@ -14,6 +14,7 @@ from datetime import datetime
 from rollout.model import Desired, Release, Rollout
 from rollout.policy.policy import Policy
 from rollout.policy.prices import Prices, cost_per_hour
+from rollout.policy.violation import Violation
 from rollout.spec.model import Spec
 
 
@@ -64,7 +65,9 @@ def caps_of(
     )
 
 
-def quota_violations(policy: Policy, before: Usage, after: Usage, others: Usage) -> tuple[str, ...]:
+def quota_violations(
+    policy: Policy, before: Usage, after: Usage, others: Usage
+) -> tuple[Violation, ...]:
     """Each project cap that a model exceeds by growing from `before` to `after` beside the
     `others`. A model that does not grow passes even if the sum already exceeds the cap, because it
     did not cause the excess.
@@ -77,13 +80,21 @@ def quota_violations(policy: Policy, before: Usage, after: Usage, others: Usage)
         policy.max_project_accelerators,
         policy.max_project_cost_per_hour,
     )
+    fields = ("max_project_instances", "max_project_accelerators", "max_project_cost_per_hour")
     return tuple(
-        f"{cap.path}: policy allows {display_amount(cap.limit or 0)} {cap.unit}; got"
-        f" {display_amount(cap.measure(total))}, of which other models may use"
-        f" {display_amount(cap.measure(others))}"
-        for cap in caps
+        Violation(
+            f"{cap.path}: policy allows {display_amount(cap.limit or 0)} {cap.unit}; got"
+            f" {display_amount(cap.measure(total))}, of which other models may use"
+            f" {display_amount(cap.measure(others))}",
+            _raised(field, cap.measure(total)),
+        )
+        for cap, field in zip(caps, fields, strict=True)
         if cap.is_exceeded(total) and cap.measure(after) > cap.measure(before)
     )
+
+
+def _raised(field: str, usage: float) -> str:
+    return "" if math.isinf(usage) else f"{field}={math.ceil(usage)}"
 
 
 def max_usage(prices: Prices, specs: Iterable[Spec]) -> Usage:

@@ -8,6 +8,7 @@ start-up time changes with the start-up time.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import reduce
 from operator import attrgetter, getitem
 from typing import Any
@@ -23,10 +24,34 @@ ARM_SCRIPT_IMAGE = "projects/debian-cloud/global/images/family/debian-13-arm64"
 DEFAULT_BOOT_IMAGES = (CONTAINER_IMAGE, ARM_CONTAINER_IMAGE, SCRIPT_IMAGE, ARM_SCRIPT_IMAGE)
 """Families with support: `cos-stable` moves on by itself, and Debian 13 has it until August 2028.
 Debian 12's ended in June 2026."""
+MODEL_ACCOUNT = "slipway-model"
 DEFAULT_UTILIZATION = 0.8
 STARTUP_SECONDS = 120
 DEADLINE_SECONDS = 900
 KEEP_OLD_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class ProjectDefaults:
+    """What a release gets that does not say otherwise, where it depends on Slipway's project. The
+    plain values are Compute Engine's own: the project's default account, and an external address.
+    """
+
+    service_account: str | None = None
+    external_ip: bool = True
+
+
+COMPUTE_DEFAULTS = ProjectDefaults()
+
+
+def project_defaults(project: str) -> ProjectDefaults:
+    """What the functions give to a release: an account that can do little, and no address."""
+    account = account_email(MODEL_ACCOUNT, project) if project else None
+    return ProjectDefaults(account, external_ip=False)
+
+
+def account_email(name: str, project: str) -> str:
+    return f"{name}@{project}.iam.gserviceaccount.com"
 
 
 def boot_image(artifact: Artifact, machine_type: str) -> str:
@@ -50,13 +75,20 @@ def progress_deadline_seconds(sections: Sections) -> int:
     )
 
 
-def fill_defaults(sections: Sections, model: str, *, has_metrics: bool = False) -> Spec:
+def fill_defaults(
+    sections: Sections,
+    model: str,
+    *,
+    has_metrics: bool = False,
+    of_project: ProjectDefaults = COMPUTE_DEFAULTS,
+) -> Spec:
     """The sections with every dependent default filled in, and the names of those fields.
     `has_metrics`: see `default_steps`.
     """
     values = {name: getattr(sections, name) for name in Sections.model_fields}
     defaulted = []
-    for path, value in sorted(_dependent(sections, model, has_metrics=has_metrics).items()):
+    dependent = _dependent(sections, model, of_project, has_metrics=has_metrics)
+    for path, value in sorted(dependent.items()):
         section, *fields = path.split(".")
         if value is not None and attrgetter(".".join(fields))(values[section]) is None:
             values[section] = _with_value(values[section], fields, value)
@@ -70,7 +102,9 @@ def _with_value(section: Any, fields: list[str], value: Any) -> Any:
     return section.model_copy(update={field: part})
 
 
-def _dependent(sections: Sections, model: str, *, has_metrics: bool) -> dict[str, Any]:
+def _dependent(
+    sections: Sections, model: str, of_project: ProjectDefaults, *, has_metrics: bool
+) -> dict[str, Any]:
     traffic, rollout = sections.traffic, sections.rollout
     is_exposed = traffic.is_exposed
     return {
@@ -78,6 +112,8 @@ def _dependent(sections: Sections, model: str, *, has_metrics: bool) -> dict[str
         "serving.startup_seconds": startup_seconds(sections),
         "machine.image": boot_image(sections.artifact, sections.machine.type),
         "machine.disk.type": disk_type(sections.machine.type),
+        "machine.service_account": of_project.service_account,
+        "machine.external_ip": of_project.external_ip,
         "machine.accelerator": fixed_accelerator(sections.machine.type),
         "scaling.cpu": Cpu() if _needs_cpu(sections) else None,
         "scaling.cool_down_seconds": startup_seconds(sections),

@@ -48,6 +48,14 @@ def is_listed(host: str, hosts: Iterable[str]) -> bool:
     return any(host == each or host.endswith(f".{each}") for each in map(str.lower, hosts))
 
 
+def has_prefix(image: str, prefix: str) -> bool:
+    """Whether an image's name starts with the prefix, up to the end of a part."""
+    rest = image.removeprefix(prefix)
+    return image.startswith(prefix) and (
+        not rest or prefix.endswith(("/", ":", "@")) or rest.startswith(("/", ":", "@"))
+    )
+
+
 def unlisted_registry(image: TaggedImage, registries: tuple[str, ...]) -> str | None:
     """Why a registry may not be asked for a digest, or None if it may."""
     if is_listed(image.host, registries):

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field
 
 from rollout.spec import types
-from rollout.spec.defaults import fill_defaults, inheritable
+from rollout.spec.defaults import COMPUTE_DEFAULTS, ProjectDefaults, fill_defaults, inheritable
 from rollout.spec.merge import merge, without_nulls
 from rollout.spec.model import RolloutSpec, Sections, Spec
 from rollout.spec.problems import Invalid, SpecProblem, redact
@@ -208,12 +208,13 @@ def resolve(
     base_version: str = "",
     *,
     has_metrics: bool = False,
+    of_project: ProjectDefaults = COMPUTE_DEFAULTS,
 ) -> Spec:
     """The whole spec of a release: the event's sections over the base's (JSON Merge Patch), then
     the defaults. Raises `Invalid`, which says what of it is inherited from `base_version`.
 
     Without a base (the model is new or retired) nothing is inherited. `has_metrics`: whether
-    requests can be counted, which a default depends on.
+    requests can be counted, which a default depends on; so do others on `of_project`.
     """
     patch = freeze(request.patch)
     merged = _merge(patch, base)
@@ -227,7 +228,7 @@ def resolve(
             replace(each, allowed=each.allowed + note)
             for each, note in zip(problems, notes, strict=True)
         )
-    return fill_defaults(found.value, request.model, has_metrics=has_metrics)
+    return fill_defaults(found.value, request.model, has_metrics=has_metrics, of_project=of_project)
 
 
 def inherited_note(

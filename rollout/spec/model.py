@@ -208,20 +208,22 @@ class Machine(Section):
         | None
     ) = Field(default=None, description="Boot image or image family")
     disk: Disk = Field(default=Disk(), description="The boot disk")
-    service_account: types.ServiceAccount | None = Field(
+    service_account: (
+        Annotated[types.ServiceAccount, DefaultsTo("`slipway-model` of Slipway's project")] | None
+    ) = Field(
         default=None,
-        description="Service account of the instances; none: the project's default account",
+        description="Service account of the instances; the policy lists which it may be",
     )
     network: types.Network = Field(default=DEFAULT_NETWORK, description="VPC network")
     subnetwork: types.Subnetwork | None = Field(
         default=None,
         description="Subnetwork, in the model's region; none: chosen by the network",
     )
-    external_ip: bool = Field(
-        default=True,
+    external_ip: Annotated[bool, DefaultsTo("`false`")] | None = Field(
+        default=None,
         description=(
-            "Give instances an external address; without one, images are pulled through Cloud NAT"
-            " or Private Google Access"
+            "Give instances an external address, if the policy allows it; without one, images are"
+            " pulled through Cloud NAT or Private Google Access"
         ),
     )
     tags: Annotated[
@@ -384,7 +386,8 @@ class Traffic(Section):
     exposure: Literal["external", "none"] = Field(
         default="external",
         description=(
-            "`external`: behind the shared external load balancer; `none`: no backend and no route"
+            "`external`: behind the shared external load balancer, if the policy allows it and"
+            " `host`; `none`: no backend and no route"
         ),
     )
     host: types.Host = Field(default="*", description="Host that is routed to the model")

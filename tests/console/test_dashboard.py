@@ -106,7 +106,7 @@ def story() -> Scenario:
     scenario.when_phase_reached("step_1")
     scenario.when_seconds_pass(240)
     scenario.when_published({"model": "tiny", "version": "5", "scaling": {"min": "lots", "m": 1}})
-    scenario.settings.commit(Put("settings/policy", {"max_instances": 5, "freezes": [FREEZE]}))
+    scenario.given_policy(max_instances=5, freezes=[FREEZE])
     return scenario
 
 
@@ -235,7 +235,13 @@ def test_every_field_of_the_policy_is_on_its_page_and_the_open_windows_are_first
     later = FREEZE | {"from": "2027-01-01T00:00", "to": "2027-01-02T00:00", "reason": "x" * 400}
     scenario.given_policy(freezes=[*[later] * 300, FREEZE])
     page = get(app_of(scenario), "/policy")
-    names = {each.name for each in fields(Policy)} - {"freezes", "stop", "prices", "is_signed"}
+    names = {each.name for each in fields(Policy)} - {
+        "freezes",
+        "stop",
+        "prices",
+        "is_signed",
+        "project",
+    }
     assert [name for name in names if f"<code>{name}</code>" not in page.body] == []
     assert page.words.index("new year") < page.words.index("xxx")
     assert re.search(r"And \d+ more in settings/policy", page.words)

@@ -22,7 +22,9 @@ from typing import Any
 import compute_emulator
 from infra.bus.pubsub import PubsubBus
 from infra.fleet.naming import PREFIX
+from infra.store.databases import SETTINGS_DATABASE
 from infra.store.firestore import FirestoreStore
+from infra.store.port import Put
 from infra.wiring import ScaledClock
 from local.pace import Ticker
 from local.topics import make_topics, push_to
@@ -30,6 +32,7 @@ from tests.emulators.fates import GOOGLES_DEADLINE_SECONDS
 from tests.emulators.proxy import Judge, Proxy
 from tests.emulators.stories import BEHAVIOURS, CEILING, FLOOR
 from tests.emulators.workers import Workers
+from tests.open_policy import OPEN
 
 RELEASES, WAKEUPS, STATUS, DEAD = (
     "model-releases",
@@ -198,6 +201,8 @@ def running(
         proxy = parts.enter_context(Proxy(targets, judge, speed))
         _connect(addresses["pubsub"], project, proxy.url)
         bus = PubsubBus(project, emulator=addresses["pubsub"])
+        store = FirestoreStore(project, emulator=addresses["firestore"])
+        store.beside(SETTINGS_DATABASE).commit(Put("settings/policy", OPEN))
         watch = Watch(emulator)
         thread = threading.Thread(target=watch.run, daemon=True)
         thread.start()
@@ -206,7 +211,7 @@ def running(
         rig = Rig(
             emulator,
             clock,
-            FirestoreStore(project, emulator=addresses["firestore"]),
+            store,
             bus,
             proxy,
             watch,

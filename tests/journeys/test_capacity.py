@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.settings import POLICY
-from infra.store.port import Delete, Put
+from infra.store.port import Put
 from infra.store.repository import model_path
 from tests.scenario import Scenario, quick
 
@@ -66,13 +65,13 @@ def test_a_rollout_whose_record_is_gone_gives_back_what_it_borrowed() -> None:
 def test_what_no_pass_can_renew_is_given_back_and_lent_again_when_one_can() -> None:
     story = half_way()
     lent = bounds(story)
-    story.settings.commit(Put(POLICY, {"max_instances": "many", "stop": {"reason": "incident"}}))
+    story.given_policy(max_instances="many", stop={"reason": "incident"})
     story.when_minutes_pass(62)
     assert bounds(story) == lent  # stopped is stopped
-    story.settings.commit(Put(POLICY, {"max_instances": "many"}))
+    story.given_policy(max_instances="many")
     story.when_minutes_pass(2)
     assert bounds(story) == OWN
-    story.settings.commit(Delete(POLICY))
+    story.given_policy()
     story.when_minutes_pass(2)
     assert bounds(story) == {"blue": ("ONLY_SCALE_OUT", 3, 6), "green": ("ONLY_SCALE_OUT", 2, 6)}
     story.when_settled()

@@ -13,7 +13,7 @@ import pytest
 from handlers import release
 from infra.bus.embedded import EmbeddedBus
 from infra.bus.envelope import COMMAND_TYPE, RELEASE_TYPE
-from tests.scenario import IMAGE, Scenario
+from tests.scenario import IMAGE, PROJECT, Scenario
 
 WHOLE = {"scaling": {"min": 3, "max": 6}, "traffic": {"draining_seconds": 0}}
 
@@ -33,7 +33,7 @@ class Line:
             body |= {"artifact": {"image": f"{IMAGE}:{version}"}}
         else:
             body |= {"command": verb}
-        bus = EmbeddedBus(self.story.clock)
+        bus = EmbeddedBus(self.story.clock, PROJECT)
         bus.subscribe("model-releases", lambda event: release.handle(self.story.world, event))
         context = {
             "ce-id": event_id or f"{name} {len(self.buses)}",

@@ -19,7 +19,12 @@ from tests.scenario import Scenario
 from tests.signing import Signer
 
 SCALING = {"min": 3, "max": 6}  # 9 instances, surge over three zones included
-GPUS = {"type": "g2-standard-12"}
+GPUS = {
+    "type": "g2-standard-12",
+    "external_ip": True,
+    "tags": ["web"],
+    "reservation": "block-7",
+}
 GPU_ZONES = {"zones": [f"us-central1-{letter}" for letter in "abc"]}
 SIGNER, STRANGER = Signer(), Signer()
 DIGEST = "us-docker.pkg.dev/p/r/tiny@sha256:" + "0123456789abcdef" * 4
@@ -38,8 +43,23 @@ CAPS: dict[str, tuple[Any, str]] = {
     "images": (["us-docker.pkg.dev/p/other"], "artifact.image"),
     "signers": ([STRANGER.public_key], "artifact.signature"),
 }
+# The same for what a release may use.
+ACCESS: dict[str, tuple[Any, str]] = {
+    "service_accounts": (["other"], "machine.service_account"),
+    "networks": (["global/networks/other"], "machine.network"),
+    "external_ip": (False, "machine.external_ip"),
+    "exposure": (["none"], "traffic.exposure"),
+    "hosts": (["other.example.com"], "traffic.host"),
+    "tags": (["other"], "machine.tags"),
+    "secrets": (["other"], "artifact.secrets.TOKEN"),
+    "reservations": (["other"], "machine.reservation"),
+}
 POLICIES = [pytest.param({name: value}, path, id=name) for name, (value, path) in CAPS.items()]
-SIGNED = {"image": DIGEST, "signature": SIGNER.signature(f"run tiny {DIGEST}")}
+SIGNED = {
+    "image": DIGEST,
+    "signature": SIGNER.signature(f"run tiny {DIGEST}"),
+    "secrets": {"TOKEN": "tiny_token"},
+}
 
 
 def publish(story: Scenario, version: str = "1", **more: Any) -> None:
@@ -61,9 +81,12 @@ def tighten_after_intake(
 
 
 def test_every_field_of_the_policy_is_covered() -> None:
-    assert set(CAPS) == {field.name for field in fields(Policy)} - {
+    assert set(CAPS | ACCESS) == {field.name for field in fields(Policy)} - {
         "prices",
         "is_signed",
+        "project",  # not of the document
+        "boot_images",  # below, with `images`
+        "require_digest",  # below: once a release is accepted, its image has a digest
         "registries",  # tests/infra/test_registry.py: it limits connections, not releases
         "freezes",  # tests/rollout/test_freeze.py: they delay releases
         "stop",  # tests/journeys/test_stop.py: it delays everything
@@ -134,6 +157,27 @@ def test_a_release_within_every_cap_is_rolled_out() -> None:
     publish(story)
     story.when_settled()
     assert story.serving_version() == "1"
+
+
+@pytest.mark.parametrize(
+    ("policy", "path"),
+    [pytest.param({name: value}, path, id=name) for name, (value, path) in ACCESS.items()],
+)
+def test_what_a_tighter_policy_forbids_is_rolled_back_and_what_serves_keeps_serving(
+    policy: dict[str, Any], path: str
+) -> None:
+    story = Scenario()
+    publish(story, rollout={"bake_seconds": 0, "steps": [100]})
+    story.when_settled()
+    publish(story, "2", artifact=SIGNED | {"args": ["--fast"]}, rollout={"steps": [50, 100]})
+    story.when_phase_reached("step_2")
+    story.given_policy(**policy)
+    story.when_settled()
+    assert (story.serving_version(), story.reason("2")) == ("1", "policy")
+    assert f"{path}: policy " in story.why("2")
+    assert story.healthy_by_version() == {"1": 3}
+    publish(story, "3")
+    assert f"{path}: policy " in story.quarantine()[-1]["why"]
 
 
 # ---- Rollbacks
@@ -263,7 +307,9 @@ def test_a_machine_without_a_price_is_not_free_where_a_factor_is_zero(
 def test_the_list_of_images_also_covers_boot_images() -> None:
     """A free choice of the boot image would be a free choice of what runs."""
     story = Scenario()
-    story.given_policy(images=["us-docker.pkg.dev/p/r", "projects/demo/global/images/"])
+    story.given_policy(
+        images=["us-docker.pkg.dev/p/r", "projects/demo/global/images/"], boot_images=[]
+    )
     for number, (image, is_allowed) in enumerate(
         (
             ("projects/evil/global/images/miner", False),
@@ -311,6 +357,61 @@ def test_the_signature_must_be_of_the_releases_present_image() -> None:
     )  # the inherited signature is of the previous image
     assert len(story.quarantine()) == len(unsigned) + 1
     story.given_serving("3", artifact={"args": ["--fast"]})
+
+
+def test_where_a_digest_is_required_a_publisher_names_it_and_what_runs_goes_on() -> None:
+    story = Scenario()
+    tagged = DIGEST.partition("@")[0] + ":1"
+    story.when_released("1", artifact={"image": tagged})
+    story.when_phase_reached("step_1")
+    story.given_policy(require_digest=True)
+    story.when_settled()
+    assert story.serving_version() == "1"  # the tag was resolved when it was accepted
+    story.when_released("2", artifact={"image": tagged})
+    assert f"image that is named by its digest; got {tagged}" in story.quarantine()[0]["why"]
+    story.given_serving("3", artifact={"image": DIGEST})
+    story.given_serving("4", artifact={"args": ["--fast"]})
+
+
+def test_a_boot_image_that_is_no_longer_listed_is_rolled_back() -> None:
+    story = Scenario()
+    own = {"image": "projects/demo/global/images/family/own"}
+    story.emulator.catalogue["images"] = ["global/images/family/own"]
+    story.given_policy(boot_images=[])
+    story.given_serving("1")
+    story.when_released("2", machine=own)
+    assert "machine.image: policy allows images that start with" in story.quarantine()[0]["why"]
+    story.given_policy(boot_images=["projects/demo/global/images/"])
+    story.when_released("2", machine=own)
+    story.when_phase_reached("step_2")
+    story.given_policy(boot_images=[])
+    story.when_settled()
+    assert (story.serving_version(), story.reason("2")) == ("1", "policy")
+
+
+# ---- Without a policy
+
+
+def test_without_a_policy_a_release_runs_as_slipways_account_and_is_not_exposed() -> None:
+    story = Scenario()
+    story.given_exact_policy()
+    artifact = {"image": DIGEST}
+    story.when_published({"model": "tiny", "version": "1", "artifact": artifact})
+    (refused,) = story.quarantine()
+    assert "traffic.exposure: policy allows none; got external" in refused["why"]
+    assert "slipway policy allow exposure=external 'hosts=*'" in refused["why"]
+    hidden = {"traffic": {"exposure": "none"}}
+    story.when_published({"model": "tiny", "version": "1", "artifact": artifact} | hidden)
+    story.when_settled()
+    (template,) = (
+        body for key, body in story.emulator.resources() if key.collection == "instanceTemplates"
+    )
+    properties = template["properties"]
+    assert [each["email"] for each in properties["serviceAccounts"]] == [
+        "slipway-model@demo.iam.gserviceaccount.com"
+    ]
+    assert "accessConfigs" not in properties["networkInterfaces"][0]
+    assert not [name for name in story.resources() if "gateway" in name]
 
 
 def test_removing_a_key_rolls_back_releases_in_progress_that_only_it_signed() -> None:

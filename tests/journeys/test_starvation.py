@@ -16,7 +16,7 @@ from infra.schedule.port import NoScheduler
 from infra.store import outbox
 from infra.store.limits import MAX_DOCUMENT_BYTES, document_bytes
 from infra.store.port import Put
-from tests.scenario import IMAGE, Scenario
+from tests.scenario import IMAGE, PROJECT, Scenario
 
 GATEWAY = (
     "global/forwardingRules/slipway-gateway-http",
@@ -58,7 +58,7 @@ def test_models_that_are_due_for_good_starve_no_other(monkeypatch: pytest.Monkey
     due = {"schema": 1, "requeue_at": story.clock.now() - timedelta(days=1)}
     for name in ("a", "b", "c"):
         story.store.commit(Put(f"models/{name}", due | {"model": name}))
-    lost = EmbeddedBus(story.clock)
+    lost = EmbeddedBus(story.clock, PROJECT)
     story.world = story.new_worker(bus=lost)
     story.when_released("2")
     story.world = story.new_worker()
@@ -135,7 +135,7 @@ def test_a_throttled_model_comes_later_and_its_messages_do_not_multiply() -> Non
 def test_a_tick_that_waited_behind_others_is_dropped() -> None:
     story = Scenario()
     story.given_serving("1")
-    slow, late = EmbeddedBus(story.clock), EmbeddedBus(story.clock)
+    slow, late = EmbeddedBus(story.clock, PROJECT), EmbeddedBus(story.clock, PROJECT)
     slow.subscribe(outbox.WAKEUPS, lambda event: wakeup.handle(story.new_worker(bus=late), event))
     woken: list[object] = []
     late.subscribe(outbox.WAKEUPS, woken.append)

@@ -14,7 +14,6 @@ from rollout.policy.caps import clamp, violations
 from rollout.policy.policy import Policy
 from rollout.policy.prices import cost_per_hour
 from rollout.policy.usage import Usage, quota_violations
-from rollout.spec.defaults import DEFAULT_BOOT_IMAGES
 from rollout.spec.model import Spec
 from rollout.strategies.base import Swap
 from rollout.strategies.rolling import steady_group, swap_group
@@ -257,36 +256,6 @@ def test_a_prefix_ends_where_a_part_of_a_name_ends(end: str) -> None:
 def test_a_start_up_script_is_not_an_allowed_image() -> None:
     script = release("1", artifact={"startup_script": "true"}).spec
     assert violations(Policy(images=("gcr.io/",)), script)[0].endswith("got None")
-
-
-def test_default_boot_images_need_not_be_listed() -> None:
-    policy = Policy(images=("eu-docker.pkg.dev/p/",))
-    for name in DEFAULT_BOOT_IMAGES:
-        assert violations(policy, spec_with_boot_image(name)) == ()
-    assert (
-        violations(
-            policy, spec_with_boot_image("projects/cos-cloud/global/images/family/cos-stable-evil")
-        )
-        != ()
-    )
-
-
-def spec_with_boot_image(name: str) -> Spec:
-    return release("1", machine={"image": name}).spec
-
-
-def test_other_boot_images_must_be_listed() -> None:
-    given = release("1", machine={"image": "projects/ours/global/images/mine"}).spec
-    assert violations(Policy(images=("eu-docker.pkg.dev/p",)), given) == (
-        (
-            "machine.image: policy allows images that start with eu-docker.pkg.dev/p; got"
-            " projects/ours/global/images/mine"
-        ),
-    )
-    assert (
-        violations(Policy(images=("eu-docker.pkg.dev/p", "projects/ours/global/images")), given)
-        == ()
-    )
 
 
 @pytest.mark.parametrize(

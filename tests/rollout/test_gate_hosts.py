@@ -32,11 +32,16 @@ def test_without_a_list_no_host_may_be_asked_and_the_reason_names_field_and_fix(
         "quality": Gate(url="https://evals.example.com/gate"),
         "tone": Gate(url="https://tone.example.org"),
     }
-    assert unlisted_gates(gates, Policy().gate_hosts) == (
+    found = unlisted_gates(gates, Policy().gate_hosts)
+    assert [each.allow for each in found] == [
+        "gate_hosts=evals.example.com",
+        "gate_hosts=tone.example.org",
+    ]
+    assert tuple(each.why for each in found) == (
         f"rollout.gates.quality.url: policy allows gates on no host; got evals.example.com; {FIX}",
         f"rollout.gates.tone.url: policy allows gates on no host; got tone.example.org; {FIX}",
     )
-    assert unlisted_gates(gates, ("example.com",)) == (
+    assert tuple(each.why for each in unlisted_gates(gates, ("example.com",))) == (
         f"rollout.gates.tone.url: policy allows gates on example.com; got tone.example.org; {FIX}",
     )
 

@@ -12,9 +12,11 @@ from rollout.policy.prices import Prices, load_prices
 from tests.rollout.policies import PRICES, spec
 
 KNOWN = (
-    "accelerator_types, approvers, freezes, gate_hosts, images, machine_types, max_accelerators,"
-    " max_cost_per_hour, max_instances, max_project_accelerators, max_project_cost_per_hour,"
-    " max_project_instances, regions, registries, signers, stop"
+    "accelerator_types, approvers, boot_images, exposure, external_ip, freezes, gate_hosts, hosts,"
+    " images, machine_types, max_accelerators, max_cost_per_hour, max_instances,"
+    " max_project_accelerators, max_project_cost_per_hour, max_project_instances, networks,"
+    " regions, registries, require_digest, reservations, secrets, service_accounts, signers, stop,"
+    " tags"
 )
 
 
@@ -109,6 +111,20 @@ def test_counts_are_read_as_integers_and_costs_as_floats() -> None:
         (
             {"regions": "us-central1"},
             "settings/policy: regions must be a list of names, got 'us-central1'",
+        ),
+        ({"external_ip": 1}, "settings/policy: external_ip must be true or false, got 1"),
+        (
+            {"require_digest": "yes"},
+            "settings/policy: require_digest must be true or false, got 'yes'",
+        ),
+        (
+            {"hosts": ["*.example.com"]},
+            "settings/policy: hosts may have a * at the end of a name only, got '*.example.com';"
+            " a domain includes all hosts below it",
+        ),
+        (
+            {"exposure": ["internal"]},
+            "settings/policy: exposure may list external, none, got 'internal'",
         ),
         (
             {"regions": ["us-central1", 5]},

@@ -493,6 +493,7 @@ def test_dependent_defaults_are_named_and_not_inherited() -> None:
     spec = first()
     assert spec.defaulted == (
         "machine.disk.type",
+        "machine.external_ip",
         "machine.image",
         "rollout.progress_deadline_seconds",
         "rollout.steps",

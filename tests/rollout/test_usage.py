@@ -63,9 +63,8 @@ from tests.rollout.policies import PRICES, spec
 def test_a_project_may_use_exactly_what_its_caps_allow(
     policy: Policy, before: Usage, after: Usage, message: str
 ) -> None:
-    assert quota_violations(policy, before, after, Usage(12, 2, 6.0)) == (
-        (message,) if message else ()
-    )
+    found = quota_violations(policy, before, after, Usage(12, 2, 6.0))
+    assert [each.why for each in found] == ([message] if message else [])
 
 
 @pytest.mark.parametrize(
@@ -82,7 +81,12 @@ def test_the_sum_over_a_project_is_capped() -> None:
         max_project_instances=20, max_project_accelerators=4, max_project_cost_per_hour=10
     )
     found = quota_violations(policy, Usage(), Usage(9, 3, 4.5), Usage(12, 2, 6.0))
-    assert found == (
+    assert [each.allow for each in found] == [
+        "max_project_instances=21",
+        "max_project_accelerators=5",
+        "max_project_cost_per_hour=11",
+    ]
+    assert tuple(each.why for each in found) == (
         (
             "scaling.max: policy allows 20 instances in the project; got 21, of which other models"
             " may use 12"
@@ -107,7 +111,9 @@ def test_a_model_that_does_not_grow_passes_in_a_project_over_quota() -> None:
 def test_an_unpriced_machine_of_another_model_leaves_no_room_under_a_cost_cap() -> None:
     policy = Policy(max_project_cost_per_hour=1000, prices=PRICES)
     others = max_usage(PRICES, (spec(kind="e2-standard-2"),))
-    assert quota_violations(policy, Usage(), Usage(1, 0, 0.1), others) == (
+    found = quota_violations(policy, Usage(), Usage(1, 0, 0.1), others)
+    assert [each.allow for each in found] == [""]
+    assert tuple(each.why for each in found) == (
         (
             "machine: policy allows 1000 USD an hour in the project; got an unknown cost"
             " (no price in settings/prices), of which other models may use an unknown cost (no"

@@ -155,9 +155,14 @@ def restore(history: dict[str, Any]) -> Scenario:
     scenario.clock.sleep(BOOTING.total_seconds() if updates else 0)
     scenario.emulator.advance()
     shift = scenario.clock.now() - datetime.fromisoformat(history["at"][TIME])
+    policy: dict[str, Any] = {}
     for path, data in _documents(history, shift):
+        if path == "settings/policy":
+            policy = data
+            continue
         store = scenario.settings if path in SETTINGS else scenario.store
         store.commit(Put(path, data))
+    scenario.given_policy(**policy)
     return scenario
 
 

@@ -31,9 +31,10 @@ from infra.bus.envelope import PUBLISHED
 from infra.compute.client import Compute
 from infra.registry.emulated import EmulatedRegistry
 from infra.store.databases import TwoDatabases
-from infra.store.port import Create, Delete, Write
+from infra.store.port import Create, Delete, Put, Write
 from infra.store.sqlite import SqliteStore
 from infra.wiring import World
+from tests.open_policy import OPEN
 
 MAIN = Path(__file__).parents[3] / "main.py"
 TOPIC = "projects/demo/topics/model-releases"
@@ -126,6 +127,7 @@ class Intake:
     def __init__(self) -> None:
         self.store = RecordingStore()
         self.settings = SqliteStore(":memory:")
+        self.settings.commit(Put("settings/policy", OPEN))
         clock = FixedClock()
         self.bus = EmbeddedBus(clock)
         self.woken: list[str] = []

@@ -14,6 +14,7 @@ import pytest
 from infra.store.port import Put
 from tests.assurance.hostile.intake import FULL_POLICY, Intake, scaled
 from tests.assurance.hostile.shapes import with_value
+from tests.open_policy import OPEN
 from tests.scenario import IMAGE, Scenario
 
 NUMBERS: dict[tuple[str | int, ...], list[Any]] = {
@@ -154,7 +155,7 @@ def test_repeated_forced_releases_cost_nothing_more() -> None:
 
 def _intake_with_policy() -> Intake:
     intake = Intake()
-    intake.settings.commit(Put("settings/policy", FULL_POLICY))
+    intake.settings.commit(Put("settings/policy", OPEN | FULL_POLICY))
     return intake
 
 

@@ -35,7 +35,7 @@ from infra.compute.errors import ComputeError
 from infra.errors import Unavailable
 from infra.registry.emulated import EmulatedRegistry
 from infra.store import outbox
-from infra.store.port import Conflict, Write
+from infra.store.port import Conflict, Put, Write
 from infra.store.sqlite import SqliteStore
 from infra.wiring import World
 from tests.assurance.simulation.adapters import (
@@ -50,6 +50,7 @@ from tests.assurance.simulation.requests_counted import RequestsCounted, SimMetr
 from tests.assurance.simulation.schedule import ERRORS, OPERATION_ERRORS, Fault, Schedule
 from tests.compute_calls import make_compute
 from tests.memory_store import MemoryStore
+from tests.open_policy import OPEN
 
 PROJECT = "demo"
 REGIONS = {name: ALL_REGIONS[name] for name in ("us-central1", "europe-west4")}
@@ -108,6 +109,7 @@ class Simulation:
         self.emulator = Emulator(PROJECT, self.cloud_clock, operation_seconds=1, regions=REGIONS)
         self.emulator.set_behaviours([BEHAVIOUR])
         self.store = store
+        store.commit(Put("settings/policy", OPEN))
         self.bus = EmbeddedBus(ServerClock(self.now))
         self.clock = WorkerClock(self._worker_time, self.wait)
         self.compute = make_compute(self.handle_request, PROJECT, self.clock, is_fast=is_fast)
