@@ -108,15 +108,20 @@ class Setting:
         """The World of a function instance in this process, with the same store."""
         from infra.bus.embedded import EmbeddedBus
         from infra.bus.pubsub import PubsubBus
+        from infra.settings import POLICY as SETTINGS
         from infra.store.databases import SETTINGS_DATABASE, TwoDatabases
         from infra.store.firestore import FirestoreStore
+        from infra.store.port import Put
         from infra.store.sqlite import SqliteStore
+        from local.policy import POLICY
 
         if self.has_emulators:
             documents = FirestoreStore(
                 PROJECT, emulator=self.environment["FIRESTORE_EMULATOR_HOST"]
             )
-            both = TwoDatabases(documents, documents.beside(SETTINGS_DATABASE))
+            settings = documents.beside(SETTINGS_DATABASE)
+            settings.commit(Put(SETTINGS, POLICY))
+            both = TwoDatabases(documents, settings)
             return World(
                 clock,
                 lambda: both,
@@ -125,6 +130,7 @@ class Setting:
                 registry=EmulatedRegistry,
             )
         store = SqliteStore(self.environment["SLIPWAY_STORE"].removeprefix("sqlite:"))
+        store.commit(Put(SETTINGS, POLICY))
         return World(
             clock, lambda: store, lambda: EmbeddedBus(clock), compute, registry=EmulatedRegistry
         )

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Creates what Slipway needs in a Google Cloud project: topics and subscriptions, a Cloud Tasks queue,
 # Firestore, service accounts and their roles, a first policy, the minute tick, and the six Cloud Run
-# services as empty shells. A project owner runs it once. It is idempotent: existing resources are kept or set to
-# the same values. The functions are deployed afterwards (cloudbuild.yaml, or functions.sh).
+# services as empty shells. A project owner runs it once. It is idempotent: existing resources are
+# kept or set to the same values. The functions are deployed afterwards (cloudbuild.yaml, or functions.sh).
 #
 # The subscriptions start as pull subscriptions, which keep messages for a week. Once a function is
 # deployed, a run of this script by an owner makes its subscriptions push: so a release published

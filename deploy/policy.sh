@@ -29,8 +29,8 @@ conservative_policy() {
 # Creates the policy. If there is one, Firestore answers 409 and it stays as it is.
 first_policy() {
   local api="${CLOUDSDK_API_ENDPOINT_OVERRIDES_FIRESTORE:-https://firestore.googleapis.com/}"
-  local documents="${api%/}/v1/projects/$PROJECT/databases/(default)/documents"
-  local request=(curl -sS -o /dev/null -w '%{http_code}' -X POST
+  local documents="${api%/}/v1/projects/$PROJECT/databases/$SETTINGS_DATABASE/documents"
+  local request=(curl -sS --retry 6 -o /dev/null -w '%{http_code}' -X POST
     "$documents/settings?documentId=policy" -H @- -H 'Content-Type: application/json'
     -H "X-Goog-User-Project: $PROJECT" -d "$(conservative_policy)")
   local status

@@ -121,4 +121,4 @@ def test_a_policy_that_exists_is_kept_and_any_other_answer_is_an_error(
     assert "token-1" not in done.stdout
     sent = (tmp_path / "sent").read_text()
     assert sent.startswith("Authorization: Bearer token-1 ")
-    assert "settings?documentId=policy" in sent
+    assert "databases/slipway-settings/documents/settings?documentId=policy" in sent

@@ -19,9 +19,11 @@ from console.connect import Connection, connect
 from handlers import release
 from infra.bus.envelope import PUBLISHED
 from infra.store import outbox
-from infra.wiring import make_world
+from infra.store.port import Put
+from infra.wiring import make_settings, make_world
 from local.topics import make_topics, push_to
 from tests.console.terminal import run
+from tests.open_policy import OPEN
 
 TOPIC = "model-releases"
 
@@ -30,6 +32,7 @@ TOPIC = "model-releases"
 def intake(address: str, project: str, environment: dict[str, str]) -> Iterator[Any]:
     """Handles what is published, whenever it is called."""
     world = make_world(environment | {"SLIPWAY_REGISTRY": "emulated"})
+    make_settings(environment).commit(Put("settings/policy", OPEN))
     topic, name = f"projects/{project}/topics/{TOPIC}", f"projects/{project}/subscriptions/intake"
     with grpc.insecure_channel(address) as channel:
         client = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))

@@ -180,7 +180,7 @@ def test_the_handler_writes_no_document() -> None:
         context = {
             "id": "1",
             "type": "google.cloud.pubsub.topic.v1.messagePublished",
-            "source": "//pubsub.googleapis.com/projects/scenario/topics/gcr",
+            "source": "//pubsub.googleapis.com/projects/demo/topics/gcr",
         }
         artifact.handle(reader, CloudEvent(context, {"message": message}))
     story.bus.pump()
