@@ -158,8 +158,9 @@ def _confirm(place: str) -> None:
 
 def _difference(before: Data, after: Data) -> Iterator[str]:
     """The lines of the JSON that differ, with three around them."""
-    lines = (_text(each).splitlines() for each in (before, after))
-    return difflib.unified_diff(*lines, "before", "after", lineterm="")
+    return difflib.unified_diff(
+        _text(before).splitlines(), _text(after).splitlines(), "before", "after", lineterm=""
+    )
 
 
 def _refused(connection: Connection, policy: Policy) -> Iterator[str]:

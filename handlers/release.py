@@ -53,7 +53,7 @@ from rollout.policy.checks import policy_violations
 from rollout.policy.gate_hosts import unasked_gates
 from rollout.policy.policy import Policy
 from rollout.policy.signers import expired
-from rollout.policy.violation import explain
+from rollout.policy.violation import Violation, explain
 from rollout.spec.compatibility import incompatible
 from rollout.spec.defaults import project_defaults
 from rollout.spec.images import TaggedImage, refusal, tagged_image
@@ -375,7 +375,7 @@ def _violations(
     before = stable.spec if stable else None
     why = (
         *policy_violations(policy, state.desired.model, release.version, release.spec, before),
-        *expired(policy, release.spec.artifact, world.clock.now()),
+        *map(Violation, expired(policy, release.spec.artifact, world.clock.now())),
         *admission.violations_beside_others(world, policy, state, release),
     )
     if why:

@@ -15,7 +15,7 @@ from rollout.policy.policy import COSTS, Policy, load_policy
 NO_LIMIT_IF_ABSENT = ("regions", "machine_types", "accelerator_types", "images")
 SWITCHES = {"external_ip": True, "require_digest": False}
 """Which value allows more."""
-_DEFAULTS = {each.name: each.default for each in fields(Policy)}
+_DEFAULTS: Mapping[str, Any] = {each.name: each.default for each in fields(Policy)}
 _LISTS = tuple(
     name
     for name, default in _DEFAULTS.items()

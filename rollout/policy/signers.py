@@ -15,7 +15,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from rollout.policy.policy import Policy
-from rollout.policy.violation import Violation
 from rollout.spec.model import Artifact
 
 UNTIL = " until "
@@ -51,14 +50,12 @@ def unsigned(policy: Policy, model: str, version: str, artifact: Artifact) -> Wh
     )
 
 
-def expired(policy: Policy, artifact: Artifact, now: datetime) -> tuple[Violation, ...]:
+def expired(policy: Policy, artifact: Artifact, now: datetime) -> Whys:
     """Why the signature came too late for a release that arrives now; empty if it did not."""
     _, _, end = (artifact.signature or "").partition(UNTIL)
     if not policy.signers or not end or now <= datetime.fromisoformat(end):
         return ()
     return (
-        Violation(
-            f"artifact.signature: policy requires a signature that is still valid; got one until"
-            f" {end}: have the image signed again"
-        ),
+        f"artifact.signature: policy requires a signature that is still valid; got one until {end}:"
+        " have the image signed again",
     )

@@ -14,8 +14,8 @@ from rollout.policy.policy import Policy
 from rollout.spec.model import Sections
 
 PAGE = Path(__file__).parents[2] / "docs/policy.md"
-LIMITS_NO_FIELD = {"freezes", "prices", "is_signed", "project"}
-"""`freezes` delay every rollout; the others are not of the document."""
+LIMITS_NO_FIELD = {"freezes", "stop", "prices", "is_signed", "project"}
+"""`freezes` and `stop` delay every rollout; the others are not of the document."""
 
 
 def test_each_field_of_a_release_is_in_one_row_and_each_field_of_the_policy_in_some() -> None:
