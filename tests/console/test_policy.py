@@ -28,8 +28,8 @@ def test_the_policy_is_shown_edited_and_set(tmp_path: Path) -> None:
     edited = terminal.run("policy", "show").json | {"hosts": ["example.com"]}
     file.write_text(json.dumps(edited))
     assert terminal.run("policy", "check", str(file)).status == 0
-    asked = terminal.run("policy", "set", str(file))
-    assert (asked.status, "--yes" in asked.notes) == (1, True)
+    unconfirmed = terminal.run("policy", "set", str(file))
+    assert (unconfirmed.status, "--yes" in unconfirmed.notes) == (1, True)
     assert policy_of(story)["hosts"] == ["*"]
     done = terminal.run("policy", "set", str(file), "--yes")
     assert done.status == 0
