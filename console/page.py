@@ -38,10 +38,9 @@ application default credentials (`gcloud auth application-default login`):
 | read | `roles/datastore.viewer` in the project |
 | publish | the same, and `roles/pubsub.publisher` on `model-releases` |
 | approve, reject | the same, but on `model-approvals` |
-| `policy set`, `policy allow` | `roles/datastore.user`; give it to few |
 | `plan` | `roles/datastore.viewer`, `roles/compute.viewer`, and to read a tag's image |
 | `rehearse` | what `plan` needs, and the emulator: `pipx install '.[rehearse]'` in a clone |
-| `stop`, `start` | `roles/datastore.user` on the database `slipway-settings` |
+| `stop`, `start`, `policy` | `roles/datastore.user` on the database `slipway-settings` |
 | check, `doctor` | `roles/datastore.viewer`, and `roles/pubsub.viewer` for the topics |
 
 It reads documents and publishes messages; `stop`, `start` and `policy` write the policy. It calls
