@@ -1,0 +1,457 @@
+"""A small imitation of Google's APIs: one dict of resources and one of IAM policies.
+
+`tests/deploy/imitation.py` serves it to the real gcloud over HTTP, and `tests/deploy/shim.py` sends
+it the requests that gcloud would send, without gcloud. It refuses what Google refuses, as far as
+deployment scripts could meet it: absent and existing resources, APIs that are not enabled, stale
+policies, and members, roles, topics and databases that do not exist.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+PROJECT = "slipway-project"
+NUMBER = "1234567890"
+REGION = "us-central1"
+
+Json = dict[str, Any]
+
+
+class Refusal(Exception):
+    """An error of an API: its HTTP status, its canonical name, and its message."""
+
+    def __init__(self, code: int, status: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.status, self.message = code, status, message
+
+
+def not_found(name: str) -> Refusal:
+    return Refusal(404, "NOT_FOUND", f"Resource not found (resource={name}).")
+
+
+def invalid(message: str) -> Refusal:
+    return Refusal(400, "INVALID_ARGUMENT", message)
+
+
+class World:
+    """What a project contains. Every change goes through `request`.
+
+    A resource's key is `API/NAME`, with the name that the API gives it.
+    """
+
+    def __init__(self) -> None:
+        default = f"{NUMBER}-compute@developer.gserviceaccount.com"
+        self.resources: dict[str, Json] = {
+            f"iam/projects/{PROJECT}/serviceAccounts/{default}": {"email": default}
+        }
+        self.policies: dict[str, Json] = {}
+        self.enabled = {"serviceusage", "cloudresourcemanager", "storage", "iap", "logging"}
+        self.agents = {f"service-{NUMBER}@gcp-sa-iap.iam.gserviceaccount.com"}
+        self.published: list[tuple[str, Json]] = []
+        self.operations: dict[str, Json] = {}
+        self.numbers = iter(range(1, 1_000_000))
+
+    def state(self) -> Json:
+        """What exists, who may do what, and which APIs are enabled."""
+        return copy.deepcopy(
+            {
+                "resources": self.resources,
+                "bindings": sorted(self.bindings()),
+                "enabled": sorted(self.enabled),
+            }
+        )
+
+    def bindings(self) -> Iterator[tuple[str, str, str, str]]:
+        """Each member's roles: the resource, the role, the member, and the condition or ""."""
+        for name, policy in self.policies.items():
+            for each in policy.get("bindings", ()):
+                condition = (each.get("condition") or {}).get("expression", "")
+                for member in each["members"]:
+                    yield name, each["role"], member, condition
+
+    def named(self, prefix: str) -> dict[str, Json]:
+        """The resources whose key begins like this, by the rest of the key."""
+        return {
+            key.removeprefix(prefix): each
+            for key, each in self.resources.items()
+            if key.startswith(prefix)
+        }
+
+    def request(
+        self, api: str, method: str, path: str, query: Mapping[str, str], body: Json
+    ) -> Json:
+        """Answer one request for `path`, with the API's version in front."""
+        if api not in self.enabled:
+            raise Refusal(
+                403,
+                "PERMISSION_DENIED",
+                f"{api} API has not been used in project {PROJECT} before or it is disabled.",
+            )
+        name = re.sub(r"^(compute/|storage/|upload/storage/|apis/[a-z.]+/)?v\d\w*/", "", path)
+        name, _, verb = name.replace("projects/-/serviceAccounts", f"projects/{PROJECT}/serviceAccounts").partition(":")
+        handler: Callable[..., Json] = _HANDLERS.get(api, _generic)
+        return copy.deepcopy(
+            handler(self, f"{api}/{name}", method, verb, query, copy.deepcopy(body))
+        )
+
+    def get(self, key: str) -> Json:
+        if key not in self.resources:
+            raise not_found(key.partition("/")[2])
+        return self.resources[key]
+
+    def create(self, key: str, resource: Json) -> Json:
+        if key in self.resources:
+            raise Refusal(409, "ALREADY_EXISTS", "Resource already exists in the project.")
+        self.resources[key] = resource
+        return resource
+
+    def has_account(self, email: str) -> bool:
+        return email in self.agents or (
+            f"iam/projects/{PROJECT}/serviceAccounts/{email}" in self.resources
+        )
+
+
+# -- any API: GET, POST to a collection, PUT, PATCH, DELETE, and policies
+
+_IDS = {  # of a new resource: in the query, or in the body
+    "databases": "databaseId",
+    "repositories": "repositoryId",
+    "secrets": "secretId",
+    "serviceAccounts": "accountId",
+    "roles": "roleId",
+}
+_WRAPPERS = {"serviceAccounts": "serviceAccount", "roles": "role"}
+_OPERATIONS = ("databases", "repositories", "fields")  # changed by long-running operations
+
+
+def _generic(
+    world: World, key: str, method: str, verb: str, query: Mapping[str, str], body: Json
+) -> Json:
+    api, _, name = key.partition("/")
+    parent, _, last = key.rpartition("/")
+    if verb.endswith("IamPolicy"):
+        return _policy(world, key, verb, body)
+    if verb:
+        return _verb(world, key, verb, body)
+    if "/operations/" in key:
+        return {"name": name, "done": True, "response": world.operations[key]}
+    if method == "GET" and (key in world.resources or last not in _COLLECTIONS):
+        return world.get(key)
+    if method == "GET":
+        return {last: [each for each in _children(world, key, query)]}
+    if method == "DELETE":
+        del world.resources[_existing(world, key)]
+        return {}
+    if method == "PATCH":
+        return _finish(world, key, _patch(world, key, query, body))
+    if method == "POST":
+        identifier = query.get(_IDS.get(last, "")) or body.get(_IDS.get(last, "")) or ""
+        identifier = identifier or body.get("name", "").rpartition("/")[2]
+        identifier = identifier or str(next(world.numbers))
+        body = body.get(_WRAPPERS.get(last, ""), {} if last in _WRAPPERS else body)
+        if last == "serviceAccounts":
+            identifier += f"@{PROJECT}.iam.gserviceaccount.com"
+            body |= {"email": identifier, "uniqueId": identifier}
+        key = f"{key}/{identifier}"
+    body["name"] = key.partition("/")[2]
+    _check(world, key, body)
+    world.create(key, body)
+    return _finish(world, key, body)
+
+
+_COLLECTIONS = {
+    *("topics", "subscriptions", "databases", "repositories", "serviceAccounts", "roles", "jobs"),
+    *("queues", "secrets", "fields", "sinks", "triggers", "notificationChannels", "builds"),
+    *("zones", "locations", "firewalls", "instances", "services", "notificationConfigs"),
+}
+
+
+def _existing(world: World, key: str) -> str:
+    world.get(key)
+    return key
+
+
+def _children(world: World, key: str, query: Mapping[str, str]) -> list[Json]:
+    pattern = re.compile(re.escape(key).replace("/\\-/", "/[^/]+/").replace("/-/", "/[^/]+/"))
+    found = [
+        each
+        for name, each in world.resources.items()
+        if pattern.fullmatch(name.rpartition("/")[0])
+    ]
+    if "ttlConfig" in query.get("filter", ""):
+        return [each for each in found if "ttlConfig" in each]
+    if "usesAncestorConfig" in query.get("filter", ""):
+        return [each for each in found if "indexConfig" in each]
+    return found
+
+
+def _patch(world: World, key: str, query: Mapping[str, str], body: Json) -> Json:
+    mask = query.get("updateMask") or body.pop("updateMask", "")
+    body = body.pop("subscription", body)
+    if "/fields/" in key:
+        world.get(key.partition("/collectionGroups/")[0])
+        world.resources.setdefault(key, {"name": key.partition("/")[2]})
+    changed = copy.deepcopy(world.get(key))
+    body.pop("name", None)
+    for path in filter(None, mask.split(",")) if mask else body:
+        first, *rest = (
+            re.sub(r"_([a-z])", lambda each: each[1].upper(), part) for part in path.split(".")
+        )
+        if first == "name":
+            continue
+        source, target = body, changed
+        while rest:
+            source, target = source.get(first, {}), target.setdefault(first, {})
+            first, *rest = rest
+        if first in source:
+            target[first] = source[first]
+        else:
+            target.pop(first, None)
+    _check(world, key, changed)
+    world.resources[key] = changed
+    return changed
+
+
+def _finish(world: World, key: str, resource: Json) -> Json:
+    if key.split("/")[-2] not in _OPERATIONS:
+        return resource
+    parent = key.rsplit("/", 2)[0].partition("/collectionGroups")[0]
+    name = f"{parent}/operations/{next(world.numbers)}"
+    world.operations[name] = resource
+    return {"name": name.partition("/")[2], "done": True, "response": resource}
+
+
+def _check(world: World, key: str, body: Json) -> None:
+    """Refuse what names something that does not exist."""
+    if key.startswith("pubsub/") and "/subscriptions/" in key:
+        if f"pubsub/{body['topic']}" not in world.resources:
+            raise not_found(body["topic"])
+        dead = body.get("deadLetterPolicy", {}).get("deadLetterTopic")
+        if dead and f"pubsub/{dead}" not in world.resources:
+            raise not_found(dead)
+        account = body.get("pushConfig", {}).get("oidcToken", {}).get("serviceAccountEmail")
+        if account and not world.has_account(account):
+            raise invalid(f"Service account {account} does not exist.")
+    if "/jobs/" in key and f"pubsub/{body['pubsubTarget']['topicName']}" not in world.resources:
+        raise not_found(body["pubsubTarget"]["topicName"])
+
+
+def _policy(world: World, key: str, verb: str, body: Json) -> Json:
+    key = re.sub(r"/iap_web/.*", "/iap_web", key)
+    anything = "cloudresourcemanager/" in key or "iap/" in key
+    if not anything and key not in world.resources and not key.startswith("storage/"):
+        raise not_found(key)
+    policy = world.policies.setdefault(key, {"bindings": [], "etag": "0000", "version": 1})
+    if verb == "getIamPolicy":
+        return policy
+    new = body["policy"]
+    if new.get("etag", policy["etag"]) != policy["etag"]:
+        raise Refusal(409, "ABORTED", "There were concurrent policy changes.")
+    for binding in new.get("bindings", ()):
+        role = binding["role"]
+        if not role.startswith("roles/") and f"iam/{role}" not in world.resources:
+            raise invalid(f"Role {role} is not supported for this resource.")
+        for member in binding["members"]:
+            kind, _, email = member.partition(":")
+            if kind == "serviceAccount" and not world.has_account(email):
+                raise invalid(f"Service account {email} does not exist.")
+    bindings = [each for each in new.get("bindings", ()) if each["members"]]
+    world.policies[key] = policy = {
+        "bindings": bindings,
+        "etag": f"{next(world.numbers):04}",
+        "version": 3,
+    }
+    return policy
+
+
+def _verb(world: World, key: str, verb: str, body: Json) -> Json:
+    resource = world.get(key)
+    if verb == "undelete":
+        resource.pop("deleted", None)
+    elif verb == "modifyPushConfig":
+        changed = resource | {"pushConfig": body["pushConfig"]}
+        _check(world, key, changed)
+        resource["pushConfig"] = body["pushConfig"]
+        return {}
+    elif verb == "publish":
+        world.published += [(key.rpartition("/")[2], each) for each in body["messages"]]
+        return {"messageIds": ["1"] * len(body["messages"])}
+    elif verb == "pull":
+        return {"receivedMessages": []}
+    elif verb == "addVersion":
+        return {"name": f"{resource['name']}/versions/1"}
+    return resource
+
+
+# -- APIs of other forms
+
+
+def _serviceusage(
+    world: World, key: str, method: str, verb: str, query: Mapping[str, str], body: Json
+) -> Json:
+    done = {"name": "operations/done", "done": True, "response": {}}
+    if verb == "batchEnable":
+        world.enabled |= {each.removesuffix(".googleapis.com") for each in body["serviceIds"]}
+    elif verb == "enable":
+        world.enabled.add(key.rpartition("/")[2].removesuffix(".googleapis.com"))
+    elif verb == "generateServiceIdentity":
+        agent = f"service-{NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
+        world.agents.add(agent)
+        done["response"] = {"email": agent, "uniqueId": "1"}
+    elif method == "GET" and "/services/" in key:
+        name = key.rpartition("/")[2]
+        is_enabled = name.removesuffix(".googleapis.com") in world.enabled
+        return {"name": name, "state": "ENABLED" if is_enabled else "DISABLED"}
+    return done
+
+
+def _projects(
+    world: World, key: str, method: str, verb: str, query: Mapping[str, str], body: Json
+) -> Json:
+    if key != f"cloudresourcemanager/projects/{PROJECT}":
+        raise not_found(key)
+    if verb:
+        return _policy(world, key, verb, body)
+    return {"projectId": PROJECT, "projectNumber": NUMBER, "lifecycleState": "ACTIVE"}
+
+
+def _run(
+    world: World, key: str, method: str, verb: str, query: Mapping[str, str], body: Json
+) -> Json:
+    """Cloud Run: services and revisions in Knative's form, builds, and policies."""
+    api, _, name = key.partition("/")
+    key = f"run/{name.replace(f'projects/{PROJECT}/locations/{REGION}', f'namespaces/{PROJECT}')}"
+    if verb == "submit":
+        return {
+            "baseImageUri": "base:1",
+            "buildOperation": {
+                "name": f"projects/{PROJECT}/locations/{REGION}/operations/{next(world.numbers)}",
+                "done": True,
+                "metadata": {"build": {"id": "b1", "logUrl": "https://logs.example"}},
+            },
+        }
+    if verb:
+        return _policy(world, key, verb, body)
+    if name.endswith("/locations"):
+        return {"locations": [{"locationId": REGION, "name": f"{name}/{REGION}"}]}
+    if method == "GET":
+        return world.get(key)
+    if method == "POST":
+        key = f"{key}/{body['metadata']['name']}"
+        if key in world.resources:
+            raise Refusal(409, "ALREADY_EXISTS", "the service exists already")
+    elif method == "DELETE":
+        del world.resources[_existing(world, key)]
+        return {}
+    return _serve(world, key, body)
+
+
+def _serve(world: World, key: str, body: Json) -> Json:
+    """A service with a new revision that has all requests."""
+    template = body["spec"]["template"]
+    account = template["spec"].get("serviceAccountName")
+    if account and not world.has_account(account):
+        raise invalid(f"Service account {account} does not exist.")
+    for secret in _secrets(template):
+        if f"secretmanager/projects/{PROJECT}/secrets/{secret}" not in world.resources:
+            raise not_found(f"secrets/{secret}")
+    service, old = body["metadata"]["name"], world.resources.get(key, {})
+    number = old.get("metadata", {}).get("generation", 0) + 1
+    revision = template["metadata"].get("name") or f"{service}-{number:05}"
+    ready = {"type": "Ready", "status": "True"}
+    parts = [{**ready, "type": kind} for kind in ("ConfigurationsReady", "RoutesReady")]
+    body["metadata"] |= {"generation": number, "resourceVersion": str(number), "uid": service}
+    body["status"] = {
+        "observedGeneration": number,
+        "conditions": [ready, *parts],
+        "url": f"https://{service}-{NUMBER}.{REGION}.run.app",
+        "address": {"url": f"https://{service}-{NUMBER}.{REGION}.run.app"},
+        "latestCreatedRevisionName": revision,
+        "latestReadyRevisionName": revision,
+        "traffic": [{"revisionName": revision, "percent": 100, "latestRevision": True}],
+    }
+    world.resources[f"{key.rsplit('/', 2)[0]}/revisions/{revision}"] = {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Revision",
+        "metadata": {"name": revision, "namespace": PROJECT},
+        "spec": template["spec"],
+        "status": {"conditions": [ready]},
+    }
+    world.resources[key] = body
+    return body
+
+
+def _secrets(template: Json) -> list[str]:
+    return [
+        each["valueFrom"]["secretKeyRef"]["name"]
+        for each in template["spec"]["containers"][0].get("env", ())
+        if "valueFrom" in each
+    ]
+
+
+def _compute(
+    world: World, key: str, method: str, verb: str, query: Mapping[str, str], body: Json
+) -> Json:
+    link = "http://compute.google.example/compute/v1/" + key.partition("/")[2]
+    last = key.rpartition("/")[2]
+    operation = {
+        "kind": "compute#operation",
+        "name": f"operation-{next(world.numbers)}",
+        "status": "DONE",
+        "progress": 100,
+        "operationType": "update",
+        "targetLink": link,
+    }
+    if method == "GET" and last == "zones":
+        region = f"http://compute.google.example/compute/v1/projects/{PROJECT}/regions/{REGION}"
+        zones = [f"{REGION}-{letter}" for letter in "abf"]
+        return {"items": [{"name": zone, "region": region, "status": "UP"} for zone in zones]}
+    if method == "GET":
+        if "/images/" in key:
+            return {"selfLink": link, "name": last}
+        if key not in world.resources:
+            raise Refusal(
+                404, "NOT_FOUND", f"The resource '{key.partition('/')[2]}' was not found"
+            )
+        return world.resources[key]
+    if method == "POST" and last in ("firewalls", "instances"):
+        name = body["name"]
+        if f"{key}/{name}" in world.resources:
+            raise Refusal(409, "ALREADY_EXISTS", f"The resource '{name}' already exists")
+        link = f"{link}/{name}"
+        world.resources[f"{key}/{name}"] = body | {"selfLink": link}
+        operation |= {"operationType": "insert", "targetLink": link}
+    if last == "setMetadata":
+        world.get(key.rpartition("/")[0])["metadata"] = body
+    scope = "/".join(key.split("/")[1:5]) if "/zones/" in key else f"projects/{PROJECT}/global"
+    here = f"http://compute.google.example/compute/v1/{scope}"
+    return operation | {"selfLink": f"{here}/operations/{operation['name']}"}
+
+
+def _storage(
+    world: World, key: str, method: str, verb: str, query: Mapping[str, str], body: Json
+) -> Json:
+    if method == "POST" and key == "storage/b":
+        return world.create(f"storage/b/{body['name']}", body | {"kind": "storage#bucket"})
+    if "/o" in key and method in ("POST", "PUT"):
+        bucket = key.split("/")[2]
+        return {"bucket": bucket, "name": query.get("name", ""), "generation": "1", **body}
+    if key.endswith("/iam"):
+        if method == "PUT":
+            return _policy(world, key, "setIamPolicy", {"policy": body})
+        return _policy(world, key, "getIamPolicy", {})
+    if method == "POST":
+        return world.create(f"{key}/{next(world.numbers)}", body)
+    return world.get(key)
+
+
+_HANDLERS: dict[str, Callable[..., Json]] = {
+    "serviceusage": _serviceusage,
+    "cloudresourcemanager": _projects,
+    "run": _run,
+    "compute": _compute,
+    "storage": _storage,
+}
