@@ -325,14 +325,7 @@ def _run(
     api, _, name = key.partition("/")
     key = f"run/{name.replace(f'projects/{PROJECT}/locations/{REGION}', f'namespaces/{PROJECT}')}"
     if verb == "submit":
-        return {
-            "baseImageUri": "base:1",
-            "buildOperation": {
-                "name": f"projects/{PROJECT}/locations/{REGION}/operations/{next(world.numbers)}",
-                "done": True,
-                "metadata": {"build": {"id": "b1", "logUrl": "https://logs.example"}},
-            },
-        }
+        return _build(world)
     if verb:
         return _policy(world, key, verb, body)
     if name.endswith("/locations"):
@@ -347,6 +340,23 @@ def _run(
         del world.resources[_existing(world, key)]
         return {}
     return _serve(world, key, body)
+
+
+def _build(world: World) -> Json:
+    """A build that has succeeded, and the operation that says so."""
+    number = str(next(world.numbers))
+    here = f"projects/{PROJECT}/locations/{REGION}"
+    build = {
+        "id": number,
+        "name": f"{here}/builds/{number}",
+        "projectId": PROJECT,
+        "logUrl": "https://logs.example",
+        "status": "SUCCESS",
+        "results": {"images": [{"digest": "sha256:" + "0" * 64}]},
+    }
+    world.operations[f"cloudbuild/{here}/operations/{number}"] = build
+    operation = {"name": f"{here}/operations/{number}", "metadata": {"build": build}}
+    return {"baseImageUri": "base:1", "buildOperation": operation}
 
 
 def _serve(world: World, key: str, body: Json) -> Json:
@@ -434,8 +444,10 @@ def _compute(
 def _storage(
     world: World, key: str, method: str, verb: str, query: Mapping[str, str], body: Json
 ) -> Json:
+    if method == "GET" and key == "storage/b":
+        return {"items": list(world.named("storage/b/").values())}
     if method == "POST" and key == "storage/b":
-        return world.create(f"storage/b/{body['name']}", body | {"kind": "storage#bucket"})
+        return world.create(f"storage/b/{body['name']}", body | {"id": body["name"]})
     if "/o" in key and method in ("POST", "PUT"):
         bucket = key.split("/")[2]
         return {"bucket": bucket, "name": query.get("name", ""), "generation": "1", **body}

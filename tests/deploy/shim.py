@@ -1,0 +1,420 @@
+"""Answers the scripts' commands without gcloud, by the requests that gcloud would send to a `World`.
+
+It is for fault injection, which runs the scripts hundreds of times.
+`tests/deploy/test_whole_run.py` shows that it leaves the same world as the real gcloud.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from tests.deploy.commands import Answer, Call
+from tests.deploy.world import PROJECT, REGION, Json, Refusal, World
+
+_PROJECT = f"v1/projects/{PROJECT}"
+_HERE = f"{_PROJECT}/locations/{REGION}"
+_NAMES = {
+    "artifacts repositories": ("artifactregistry", f"{_HERE}/repositories/"),
+    "compute firewall-rules": ("compute", f"compute/{_PROJECT}/global/firewalls/"),
+    "compute instances": ("compute", f"compute/{_PROJECT}/zones/{REGION}-a/instances/"),
+    "firestore databases": ("firestore", f"{_PROJECT}/databases/"),
+    "iam roles": ("iam", f"{_PROJECT}/roles/"),
+    "iam service-accounts": ("iam", f"{_PROJECT}/serviceAccounts/"),
+    "projects": ("cloudresourcemanager", "v1/projects/"),
+    "pubsub subscriptions": ("pubsub", f"{_PROJECT}/subscriptions/"),
+    "pubsub topics": ("pubsub", f"{_PROJECT}/topics/"),
+    "run revisions": ("run", f"v1/namespaces/{PROJECT}/revisions/"),
+    "run services": ("run", f"v1/namespaces/{PROJECT}/services/"),
+    "scheduler jobs": ("cloudscheduler", f"{_HERE}/jobs/"),
+    "secrets": ("secretmanager", f"{_PROJECT}/secrets/"),
+    "tasks queues": ("cloudtasks", f"{_HERE}/queues/"),
+}
+_IDS = {
+    "artifacts repositories": "repositoryId",
+    "firestore databases": "databaseId",
+    "iam roles": "roleId",
+    "iam service-accounts": "accountId",
+}
+
+
+class Words(NamedTuple):
+    """A command taken apart: its kind of resource, its verb, names, and flags."""
+
+    kind: str
+    verb: str
+    names: list[str]
+    flags: dict[str, str]
+    call: Call
+
+    def flag(self, name: str, default: str = "") -> str:
+        return self.flags.get(name, default)
+
+    def number(self, name: str) -> int:
+        return int(self.flags[name])
+
+
+class Shim:
+    """Answers commands by changing a world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def __call__(self, call: Call) -> Answer:
+        words = _parse(call)
+        try:
+            return Answer(0, _format(self._run(words), words.flag("format")))
+        except Refusal as refusal:
+            return Answer(1, "", _errors(words, refusal))
+
+    def request(self, method: str, address: tuple[str, str], body: Json, **query: str) -> Json:
+        return self.world.request(*(address[0], method, address[1], query, body))
+
+    def _run(self, words: Words) -> Any:
+        special = _SPECIAL.get(f"{words.kind} {words.verb}")
+        if special:
+            return special(self, words)
+        name = words.flag("database") or words.names[0]
+        resource = _NAMES[words.kind][0], _NAMES[words.kind][1] + name
+        match words.verb:
+            case "describe":
+                found = self.request("GET", resource, {})
+                return _flatten(found) if words.flag("flatten") else found
+            case "create":
+                return self._create(words, resource, name)
+            case "update":
+                body = _BODIES[words.kind](words)
+                return self.request("PATCH", resource, body, updateMask=",".join(body))
+            case "add-iam-policy-binding" | "remove-iam-policy-binding":
+                return self._bind(words, resource)
+        raise AssertionError(f"unknown command: {words}")
+
+    def _create(self, words: Words, resource: tuple[str, str], name: str) -> Json:
+        api, path = resource
+        body = _BODIES[words.kind](words)
+        if api == "pubsub":
+            return self.request("PUT", resource, body)
+        if words.kind in ("iam roles", "iam service-accounts"):
+            wrapper = "role" if words.kind == "iam roles" else "serviceAccount"
+            body = {_IDS[words.kind]: name, wrapper: body}
+        elif words.kind not in _IDS:
+            body |= {"name": name}
+        parent = path.rpartition("/")[0]
+        return self.request("POST", (api, parent), body, **{_IDS.get(words.kind, "_"): name})
+
+    def _bind(self, words: Words, resource: tuple[str, str]) -> None:
+        api, path = resource
+        policy = self.request("GET", (api, f"{path}:getIamPolicy"), {})
+        expression = re.match(r"expression=(.*),title=(.*)$", words.flag("condition"))
+        condition = {"expression": expression[1], "title": expression[2]} if expression else None
+        binding = {"role": words.flag("role"), "members": [words.flag("member")]}
+        others = []
+        for each in policy["bindings"]:
+            same = (each["role"], each.get("condition")) == (binding["role"], condition)
+            if not same:
+                others.append(each)
+            elif words.verb.startswith("add"):
+                binding["members"] = [
+                    *each["members"],
+                    *(member for member in binding["members"] if member not in each["members"]),
+                ]
+            else:
+                left = [member for member in each["members"] if member not in binding["members"]]
+                if len(left) == len(each["members"]):
+                    break
+                others.append(each | {"members": left})
+                break
+        else:
+            if words.verb.startswith("remove"):
+                raise _NO_BINDING
+            others.append(binding | ({"condition": condition} if condition else {}))
+        changed = {"bindings": others, "etag": policy["etag"]}
+        self.request("POST", (api, f"{path}:setIamPolicy"), {"policy": changed})
+
+
+_NO_BINDING = Refusal(
+    0, "", "Policy binding with the specified principal, role, and condition not found!"
+)
+
+
+def _parse(call: Call) -> Words:
+    plain = [each for each in call.arguments if not each.startswith("--")]
+    flags = {}
+    for each in call.arguments:
+        if each.startswith("--"):
+            name, _, value = each[2:].partition("=")
+            flags[name] = value or "yes"
+    for length in (4, 3, 2):
+        *kind, verb = plain[:length]
+        if " ".join(kind) in _NAMES or " ".join([*kind, verb]) in _SPECIAL:
+            return Words(" ".join(kind), verb, plain[length:], flags, call)
+    raise AssertionError(f"unknown command: {call.arguments}")
+
+
+def _seconds(text: str) -> str:
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    return f"{int(text[:-1]) * units[text[-1]]}s"
+
+
+def _subscription(words: Words) -> Json:
+    body: Json = {
+        "ackDeadlineSeconds": words.number("ack-deadline"),
+        "expirationPolicy": {},
+        "messageRetentionDuration": _seconds(words.flag("message-retention-duration")),
+    }
+    if words.flag("min-retry-delay"):
+        body["retryPolicy"] = {
+            "minimumBackoff": words.flag("min-retry-delay"),
+            "maximumBackoff": words.flag("max-retry-delay"),
+        }
+    if words.flag("dead-letter-topic"):
+        body["deadLetterPolicy"] = {
+            "deadLetterTopic": words.flag("dead-letter-topic"),
+            "maxDeliveryAttempts": words.number("max-delivery-attempts"),
+        }
+    if words.flag("topic"):
+        body["topic"] = f"projects/{PROJECT}/topics/{words.flag('topic')}"
+    if words.flag("message-filter"):
+        body["filter"] = words.flag("message-filter")
+    return body
+
+
+def _database(words: Words) -> Json:
+    body = {"pointInTimeRecoveryEnablement": "POINT_IN_TIME_RECOVERY_ENABLED"}
+    if words.verb == "update":
+        return body
+    return body | {
+        "cmekConfig": {},
+        "databaseEdition": "STANDARD",
+        "deleteProtectionState": "DELETE_PROTECTION_ENABLED",
+        "locationId": words.flag("location"),
+        "type": "FIRESTORE_NATIVE",
+    }
+
+
+def _role(words: Words) -> Json:
+    return dict(yaml.safe_load((Path(words.call.directory) / words.flag("file")).read_text()))
+
+
+def _queue(words: Words) -> Json:
+    return {
+        "rateLimits": {
+            "maxConcurrentDispatches": words.number("max-concurrent-dispatches"),
+            "maxDispatchesPerSecond": float(words.number("max-dispatches-per-second")),
+        },
+        "retryConfig": {
+            "maxAttempts": words.number("max-attempts"),
+            "minBackoff": words.flag("min-backoff"),
+            "maxBackoff": words.flag("max-backoff"),
+        },
+    }
+
+
+def _firewall(words: Words) -> Json:
+    return {
+        "allowed": [{"IPProtocol": words.flag("allow")}],
+        "direction": words.flag("direction"),
+        "network": f"http://compute.google.example/compute/{_PROJECT}/global/networks/default",
+        "sourceRanges": words.flag("source-ranges").split(","),
+    }
+
+
+_BODIES: dict[str, Callable[[Words], Json]] = {
+    "artifacts repositories": lambda words: {
+        "description": words.flag("description"),
+        "format": "DOCKER",
+        "mode": "MODE_UNSPECIFIED",
+    },
+    "compute firewall-rules": _firewall,
+    "firestore databases": _database,
+    "iam roles": _role,
+    "iam service-accounts": lambda words: {"displayName": words.flag("display-name")},
+    "pubsub subscriptions": _subscription,
+    "pubsub topics": lambda _: {},
+    "tasks queues": _queue,
+}
+
+
+# -- commands of other forms
+
+
+def _enable(shim: Shim, words: Words) -> Json:
+    body = {"serviceIds": words.names}
+    return shim.request("POST", ("serviceusage", f"{_PROJECT}/services:batchEnable"), body)
+
+
+def _identity(shim: Shim, words: Words) -> Json:
+    path = f"{_PROJECT}/services/{words.flag('service')}:generateServiceIdentity"
+    return shim.request("POST", ("serviceusage", path), {})
+
+
+def _list_fields(shim: Shim, words: Words) -> list[Json]:
+    which = "ttlConfig:*" if "ttls" in words.kind else "indexConfig.usesAncestorConfig:false"
+    path = f"{_PROJECT}/databases/{words.flag('database')}/collectionGroups/-/fields"
+    fields = shim.request("GET", ("firestore", path), {}, filter=which)["fields"]
+    return [each for each in fields if isinstance(each, dict)]
+
+
+def _update_field(shim: Shim, words: Words) -> Json:
+    group = f"databases/{words.flag('database')}/collectionGroups/{words.flag('collection-group')}"
+    part = "ttlConfig" if "ttls" in words.kind else "indexConfig"
+    address = "firestore", f"{_PROJECT}/{group}/fields/{words.names[0]}"
+    return shim.request("PATCH", address, {part: {}}, updateMask=part)
+
+
+def _undelete(shim: Shim, words: Words) -> Json:
+    return shim.request("POST", ("iam", f"{_PROJECT}/roles/{words.names[0]}:undelete"), {})
+
+
+def _modify_push(shim: Shim, words: Words) -> Json:
+    token = {
+        "serviceAccountEmail": words.flag("push-auth-service-account"),
+        "audience": words.flag("push-auth-token-audience"),
+    }
+    body = {"pushConfig": {"pushEndpoint": words.flag("push-endpoint"), "oidcToken": token}}
+    path = f"{_PROJECT}/subscriptions/{words.names[0]}:modifyPushConfig"
+    return shim.request("POST", ("pubsub", path), body)
+
+
+def _job(shim: Shim, words: Words) -> Json:
+    body = {
+        "schedule": words.flag("schedule"),
+        "timeZone": words.flag("time-zone"),
+        "pubsubTarget": {
+            "topicName": words.flag("topic"),
+            "data": base64.b64encode(words.flag("message-body").encode()).decode(),
+        },
+    }
+    retry = {
+        "maxBackoffDuration": "3600s",
+        "maxDoublings": 5,
+        "minBackoffDuration": "5s",
+        "retryCount": 0,
+    }
+    api, path = "cloudscheduler", f"{_HERE}/jobs"
+    if words.kind.endswith("update"):
+        mask = ",".join(body)
+        return shim.request("PATCH", (api, f"{path}/{words.names[0]}"), body, updateMask=mask)
+    return shim.request("POST", (api, path), {"name": words.names[0], "retryConfig": retry, **body})
+
+
+def _deploy(shim: Shim, words: Words) -> Json:
+    """Build, if there is a source, and create the service or its next revision."""
+    name = words.names[0]
+    image = words.flag("image")
+    if not image:
+        repository = f"{_HERE}/repositories/cloud-run-source-deploy"
+        shim.request("GET", ("artifactregistry", repository), {})
+        build = shim.request("POST", ("run", f"v2/projects/{PROJECT}/builds:submit"), {})
+        assert build["buildOperation"]
+        image = f"{REGION}-docker.pkg.dev/{PROJECT}/cloud-run-source-deploy/{name}@sha256:{'0' * 64}"
+    account = words.flag("service-account")
+    annotations = {"autoscaling.knative.dev/maxScale": words.flag("max-instances")}
+    container = {"image": image, "env": _environment(words)}
+    spec: Json = {"containers": [container], "serviceAccountName": account}
+    if words.flag("timeout"):
+        spec |= {
+            "timeoutSeconds": words.number("timeout"),
+            "containerConcurrency": words.number("concurrency"),
+        }
+    body = {
+        "metadata": {
+            "name": name,
+            "annotations": {"run.googleapis.com/ingress": words.flag("ingress")},
+            "labels": dict(each.split("=") for each in words.flag("labels").split(",") if each),
+        },
+        "spec": {"template": {"metadata": {"annotations": annotations}, "spec": spec}},
+    }
+    services = f"v1/namespaces/{PROJECT}/services"
+    if f"run/namespaces/{PROJECT}/services/{name}" in shim.world.resources:
+        return shim.request("PUT", ("run", f"{services}/{name}"), body)
+    return shim.request("POST", ("run", services), body)
+
+
+def _environment(words: Words) -> list[Json]:
+    given, separator = words.flag("set-env-vars"), ","
+    if given.startswith("^"):
+        separator, given = given[1], given[3:]
+    plain = [each.partition("=") for each in given.split(separator) if each]
+    secrets = [each.partition("=") for each in words.flag("set-secrets").split(",") if each]
+    return [
+        *({"name": name, "value": value} for name, _, value in plain),
+        *(
+            {
+                "name": name,
+                "valueFrom": {
+                    "secretKeyRef": {"name": value.split(":")[0], "key": value.split(":")[1]}
+                },
+            }
+            for name, _, value in secrets
+        ),
+    ]
+
+
+_SPECIAL: dict[str, Callable[[Shim, Words], Any]] = {
+    "beta services identity create": _identity,
+    "firestore indexes fields list": _list_fields,
+    "firestore indexes fields update": _update_field,
+    "firestore fields ttls list": _list_fields,
+    "firestore fields ttls update": _update_field,
+    "iam roles undelete": _undelete,
+    "pubsub subscriptions modify-push-config": _modify_push,
+    "run deploy": _deploy,
+    "scheduler jobs create pubsub": _job,
+    "scheduler jobs update pubsub": _job,
+    "services enable": _enable,
+}
+
+
+# -- output
+
+
+def _errors(words: Words, refusal: Refusal) -> str:
+    """What gcloud says about it."""
+    command = f"ERROR: (gcloud.{f'{words.kind} {words.verb}'.replace(' ', '.')})"
+    if words.kind == "run services" and refusal.code == 404:
+        return f"{command} Cannot find service [{words.names[0]}]\n"
+    if words.kind.startswith("compute"):
+        return f"{command} Could not fetch resource:\n - {refusal.message}\n\n"
+    status = f"{refusal.status}: " if refusal.status else ""
+    return f"{command} {status}{refusal.message}\n"
+
+
+def _flatten(service: Json) -> list[Json]:
+    """One for each environment variable."""
+    template = service["spec"]["template"]
+    return [
+        {"spec": {"template": {"spec": {"containers": {"env": each}}}}}
+        for each in template["spec"]["containers"][0]["env"]
+    ]
+
+
+def _format(result: Any, form: str) -> str:
+    """`value(a.b,c)` of one resource, or of each."""
+    found = re.fullmatch(r'value(?:\[separator="(.)"\])?\((.*)\)', form)
+    if not found:
+        return ""
+    separator = found[1] or "\t"
+    rows = result if isinstance(result, list) else [result]
+    return "".join(
+        separator.join(_value(row, path) for path in found[2].split(",")) + "\n" for row in rows
+    )
+
+
+def _value(resource: Any, path: str) -> str:
+    for part in re.findall(r"[\w-]+|\[\d*\]", path):
+        if part == "[]":
+            rest = path.partition("[].")[2]
+            return ";".join(_value(each, rest) for each in resource)
+        index = part.startswith("[")
+        resource = (
+            resource[int(part[1:-1])] if index else resource.get(part, "") if resource else ""
+        )
+    return str(resource)
+
+
