@@ -27,6 +27,9 @@ class Answer(NamedTuple):
     output: str = ""
     errors: str = ""
 
+    def check(self) -> None:
+        assert self.code == 0, self.errors
+
 
 # A process of bash for each command, since bash itself can speak TCP: 4 ms instead of seconds.
 _CLIENT = """#!/bin/bash
@@ -84,12 +87,12 @@ class Commands:
     def run(self, command: str, **environment: str) -> Answer:
         """Run a script in `deploy` with these arguments, for the imitated project."""
         name, *arguments = shlex.split(command)
-        return self.shell([str(ROOT / "deploy" / name), *arguments], **environment)
+        return self.shell([str(ROOT / "deploy" / name), *arguments], ROOT, **environment)
 
-    def shell(self, command: list[str], **environment: str) -> Answer:
+    def shell(self, command: list[str], cwd: Path = ROOT, **environment: str) -> Answer:
         self.process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=cwd,
             env=self.environment | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

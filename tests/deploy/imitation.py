@@ -31,6 +31,7 @@ class Imitation:
         self.world = world
         self.requests: list[tuple[str, str]] = []
         self.unknown: list[str] = []
+        self.uploads: list[bytes] = []
         self.before: Callable[[str, str], None] = lambda method, url: None
         lock, imitation = Lock(), self
 
@@ -48,11 +49,11 @@ class Imitation:
                 self.end_headers()
                 self.wfile.write(sent)
 
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
-
             def log_message(self, *_: object) -> None:
                 pass
 
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+            setattr(Handler, f"do_{method}", Handler.answer)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
@@ -63,7 +64,8 @@ class Imitation:
         self.requests.append((method, url))
         body = json.loads(content) if content[:1] == b"{" else {}
         if content[:2] == b"--":
-            body = {"size": str(_uploaded(content))}
+            self.uploads.append(_uploaded(content))
+            body = {"size": str(len(self.uploads[-1]))}
         try:
             self.before(method, url)
             path = unquote(split.path).lstrip("/")
@@ -101,8 +103,8 @@ class Imitation:
         self._thread.join()
 
 
-def _uploaded(content: bytes) -> int:
-    """The size of the file in a request of two parts, metadata and file."""
+def _uploaded(content: bytes) -> bytes:
+    """The file in a request of two parts, metadata and file."""
     boundary = content.partition(b"\n")[0].strip()
     part = content.split(b"\n" + boundary)[1]
-    return len(re.split(rb"\r?\n\r?\n", part, maxsplit=1)[1].removesuffix(b"\r"))
+    return re.split(rb"\r?\n\r?\n", part, maxsplit=1)[1].removesuffix(b"\r")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from emulator.tests.commandline import Host
 from tests.deploy.commands import Answer, Call
 from tests.deploy.imitation import Imitation
+from tests.deploy.world import PROJECT
 
 
 class Gcloud:
@@ -27,15 +26,7 @@ class Gcloud:
         environment = self._environment | {
             "GCLOUD_DIRECTORY": call.directory,
             "GCLOUD_INPUT": str(given),
+            "CLOUDSDK_CORE_PROJECT": PROJECT,
         }
         code = self._host.run(call.arguments, environment, out, err)
         return Answer(code, out.read_text(), err.read_text())
-
-
-@contextmanager
-def gcloud(imitation: Imitation, home: Path) -> Iterator[Gcloud]:
-    host = Host()
-    try:
-        yield Gcloud(host, imitation, home)
-    finally:
-        host.close()

@@ -1,4 +1,4 @@
-"""Answers the scripts' commands without gcloud, by the requests that gcloud would send to a `World`.
+"""Answers the scripts' commands without gcloud, by requests like gcloud's to a `World`.
 
 It is for fault injection, which runs the scripts hundreds of times.
 `tests/deploy/test_whole_run.py` shows that it leaves the same world as the real gcloud.
@@ -112,28 +112,21 @@ class Shim:
         policy = self.request("GET", (api, f"{path}:getIamPolicy"), {})
         expression = re.match(r"expression=(.*),title=(.*)$", words.flag("condition"))
         condition = {"expression": expression[1], "title": expression[2]} if expression else None
-        binding = {"role": words.flag("role"), "members": [words.flag("member")]}
-        others = []
-        for each in policy["bindings"]:
-            same = (each["role"], each.get("condition")) == (binding["role"], condition)
-            if not same:
-                others.append(each)
-            elif words.verb.startswith("add"):
-                binding["members"] = [
-                    *each["members"],
-                    *(member for member in binding["members"] if member not in each["members"]),
-                ]
-            else:
-                left = [member for member in each["members"] if member not in binding["members"]]
-                if len(left) == len(each["members"]):
-                    break
-                others.append(each | {"members": left})
-                break
-        else:
-            if words.verb.startswith("remove"):
-                raise _NO_BINDING
-            others.append(binding | ({"condition": condition} if condition else {}))
-        changed = {"bindings": others, "etag": policy["etag"]}
+        role, member = words.flag("role"), words.flag("member")
+        same = [
+            each
+            for each in policy["bindings"]
+            if (each["role"], each.get("condition")) == (role, condition)
+        ]
+        members = dict.fromkeys(name for each in same for name in each["members"])
+        if words.verb.startswith("add"):
+            members[member] = None
+        elif members.pop(member, "") == "":
+            raise _NO_BINDING
+        binding: Json = {"role": role, "members": list(members)}
+        binding |= {"condition": condition} if condition else {}
+        others = [each for each in policy["bindings"] if each not in same]
+        changed = {"bindings": [*others, binding], "etag": policy["etag"]}
         self.request("POST", (api, f"{path}:setIamPolicy"), {"policy": changed})
 
 
@@ -312,7 +305,9 @@ def _deploy(shim: Shim, words: Words) -> Json:
         shim.request("GET", ("artifactregistry", repository), {})
         build = shim.request("POST", ("run", f"v2/projects/{PROJECT}/builds:submit"), {})
         assert build["buildOperation"]
-        image = f"{REGION}-docker.pkg.dev/{PROJECT}/cloud-run-source-deploy/{name}@sha256:{'0' * 64}"
+        image = (
+            f"{REGION}-docker.pkg.dev/{PROJECT}/cloud-run-source-deploy/{name}@sha256:{'0' * 64}"
+        )
     account = words.flag("service-account")
     annotations = {"autoscaling.knative.dev/maxScale": words.flag("max-instances")}
     container = {"image": image, "env": _environment(words)}
@@ -381,6 +376,8 @@ def _errors(words: Words, refusal: Refusal) -> str:
         return f"{command} Cannot find service [{words.names[0]}]\n"
     if words.kind.startswith("compute"):
         return f"{command} Could not fetch resource:\n - {refusal.message}\n\n"
+    if words.kind.startswith("pubsub") and words.verb == "create":
+        return f"ERROR: Failed to create topic [{words.names[0]}]: {refusal.message}.\n"
     status = f"{refusal.status}: " if refusal.status else ""
     return f"{command} {status}{refusal.message}\n"
 
@@ -416,5 +413,3 @@ def _value(resource: Any, path: str) -> str:
             resource[int(part[1:-1])] if index else resource.get(part, "") if resource else ""
         )
     return str(resource)
-
-

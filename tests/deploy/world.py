@@ -16,6 +16,7 @@ from typing import Any
 PROJECT = "slipway-project"
 NUMBER = "1234567890"
 REGION = "us-central1"
+STORAGE_AGENT = f"service-{NUMBER}@gs-project-accounts.iam.gserviceaccount.com"
 
 Json = dict[str, Any]
 
@@ -49,20 +50,37 @@ class World:
         }
         self.policies: dict[str, Json] = {}
         self.enabled = {"serviceusage", "cloudresourcemanager", "storage", "iap", "logging"}
-        self.agents = {f"service-{NUMBER}@gcp-sa-iap.iam.gserviceaccount.com"}
+        self.agents = {f"service-{NUMBER}@gcp-sa-iap.iam.gserviceaccount.com", STORAGE_AGENT}
+        self.delay = 0
+        """How many requests that name a new service account are refused, as if IAM did not have it
+        yet."""
+        self._refused: dict[str, int] = {}
         self.published: list[tuple[str, Json]] = []
         self.operations: dict[str, Json] = {}
-        self.numbers = iter(range(1, 1_000_000))
+        self._number = 0
 
     def state(self) -> Json:
-        """What exists, who may do what, and which APIs are enabled."""
+        """What exists, who may do what, and which APIs are enabled; of a service, what was chosen
+        for it. Sources and builds are left out, since they have random names.
+        """
+        left_out = ("run/", "storage/", "cloudbuild/")
+        resources = {
+            key: each for key, each in self.resources.items() if not key.startswith(left_out)
+        }
         return copy.deepcopy(
             {
-                "resources": self.resources,
+                "resources": resources,
+                "services": {name: chosen(each) for name, each in self.services().items()},
                 "bindings": sorted(self.bindings()),
                 "enabled": sorted(self.enabled),
             }
         )
+
+    def services(self) -> dict[str, Json]:
+        return self.named(f"run/namespaces/{PROJECT}/services/")
+
+    def subscriptions(self) -> dict[str, Json]:
+        return self.named(f"pubsub/projects/{PROJECT}/subscriptions/")
 
     def bindings(self) -> Iterator[tuple[str, str, str, str]]:
         """Each member's roles: the resource, the role, the member, and the condition or ""."""
@@ -91,11 +109,17 @@ class World:
                 f"{api} API has not been used in project {PROJECT} before or it is disabled.",
             )
         name = re.sub(r"^(compute/|storage/|upload/storage/|apis/[a-z.]+/)?v\d\w*/", "", path)
-        name, _, verb = name.replace("projects/-/serviceAccounts", f"projects/{PROJECT}/serviceAccounts").partition(":")
+        name, _, verb = name.replace(
+            "projects/-/serviceAccounts", f"projects/{PROJECT}/serviceAccounts"
+        ).partition(":")
         handler: Callable[..., Json] = _HANDLERS.get(api, _generic)
         return copy.deepcopy(
             handler(self, f"{api}/{name}", method, verb, query, copy.deepcopy(body))
         )
+
+    def next_number(self) -> int:
+        self._number += 1
+        return self._number
 
     def get(self, key: str) -> Json:
         if key not in self.resources:
@@ -109,9 +133,30 @@ class World:
         return resource
 
     def has_account(self, email: str) -> bool:
-        return email in self.agents or (
-            f"iam/projects/{PROJECT}/serviceAccounts/{email}" in self.resources
-        )
+        if email in self.agents:
+            return True
+        if f"iam/projects/{PROJECT}/serviceAccounts/{email}" not in self.resources:
+            return False
+        self._refused[email] = self._refused.get(email, 0) + 1
+        return self._refused[email] > self.delay
+
+
+def chosen(service: Json) -> Json:
+    """What a deployment chose for a service."""
+    template = service["spec"]["template"]
+    spec, container = template["spec"], template["spec"]["containers"][0]
+    variables = {each["name"]: each.get("value") for each in container.get("env", ())}
+    return {
+        "is shell": container["image"].endswith("/hello"),
+        "account": spec.get("serviceAccountName"),
+        "environment": variables,
+        "secrets": _secrets(template),
+        "ingress": service["metadata"]["annotations"]["run.googleapis.com/ingress"],
+        "labels": service["metadata"].get("labels", {}),
+        "most instances": template["metadata"]["annotations"]["autoscaling.knative.dev/maxScale"],
+        "timeout": spec.get("timeoutSeconds"),
+        "concurrency": spec.get("containerConcurrency"),
+    }
 
 
 # -- any API: GET, POST to a collection, PUT, PATCH, DELETE, and policies
@@ -130,36 +175,45 @@ _OPERATIONS = ("databases", "repositories", "fields")  # changed by long-running
 def _generic(
     world: World, key: str, method: str, verb: str, query: Mapping[str, str], body: Json
 ) -> Json:
-    api, _, name = key.partition("/")
-    parent, _, last = key.rpartition("/")
+    name, last = key.partition("/")[2], key.rpartition("/")[2]
     if verb.endswith("IamPolicy"):
         return _policy(world, key, verb, body)
     if verb:
         return _verb(world, key, verb, body)
-    if "/operations/" in key:
-        return {"name": name, "done": True, "response": world.operations[key]}
-    if method == "GET" and (key in world.resources or last not in _COLLECTIONS):
-        return world.get(key)
-    if method == "GET":
-        return {last: [each for each in _children(world, key, query)]}
-    if method == "DELETE":
-        del world.resources[_existing(world, key)]
-        return {}
-    if method == "PATCH":
-        return _finish(world, key, _patch(world, key, query, body))
-    if method == "POST":
-        identifier = query.get(_IDS.get(last, "")) or body.get(_IDS.get(last, "")) or ""
-        identifier = identifier or body.get("name", "").rpartition("/")[2]
-        identifier = identifier or str(next(world.numbers))
-        body = body.get(_WRAPPERS.get(last, ""), {} if last in _WRAPPERS else body)
-        if last == "serviceAccounts":
-            identifier += f"@{PROJECT}.iam.gserviceaccount.com"
-            body |= {"email": identifier, "uniqueId": identifier}
-        key = f"{key}/{identifier}"
+    match method:
+        case "GET" if "/operations/" in key:
+            return {"name": name, "done": True, "response": world.operations[key]}
+        case "GET" if key not in world.resources and last in _COLLECTIONS:
+            return {last: _children(world, key, query)}
+        case "GET":
+            return world.get(key)
+        case "DELETE":
+            return _delete(world, key)
+        case "PATCH":
+            return _finish(world, key, _patch(world, key, query, body))
+        case "POST" if last == "builds":
+            return {**_build(world, body)["buildOperation"], "response": {}}
+        case "POST":
+            key, body = _named(world, key, query, body)
     body["name"] = key.partition("/")[2]
     _check(world, key, body)
-    world.create(key, body)
-    return _finish(world, key, body)
+    return _finish(world, key, world.create(key, body))
+
+
+def _named(world: World, key: str, query: Mapping[str, str], body: Json) -> tuple[str, Json]:
+    """The key and the content of a new resource in a collection."""
+    last = key.rpartition("/")[2]
+    identifier = query.get(_IDS.get(last, "")) or body.get(_IDS.get(last, "")) or ""
+    identifier = identifier or body.get("name", "").rpartition("/")[2]
+    identifier = identifier or str(world.next_number())
+    body = body.get(_WRAPPERS[last], {}) if last in _WRAPPERS else body
+    if last == "serviceAccounts":
+        identifier += f"@{PROJECT}.iam.gserviceaccount.com"
+        body |= {"email": identifier, "uniqueId": identifier}
+    key = f"{key}/{identifier}"
+    if last == "triggers":
+        body |= {"id": identifier, "resourceName": key.partition("/")[2]}
+    return key, body
 
 
 _COLLECTIONS = {
@@ -169,17 +223,16 @@ _COLLECTIONS = {
 }
 
 
-def _existing(world: World, key: str) -> str:
+def _delete(world: World, key: str) -> Json:
     world.get(key)
-    return key
+    del world.resources[key]
+    return {}
 
 
 def _children(world: World, key: str, query: Mapping[str, str]) -> list[Json]:
     pattern = re.compile(re.escape(key).replace("/\\-/", "/[^/]+/").replace("/-/", "/[^/]+/"))
     found = [
-        each
-        for name, each in world.resources.items()
-        if pattern.fullmatch(name.rpartition("/")[0])
+        each for name, each in world.resources.items() if pattern.fullmatch(name.rpartition("/")[0])
     ]
     if "ttlConfig" in query.get("filter", ""):
         return [each for each in found if "ttlConfig" in each]
@@ -218,8 +271,13 @@ def _patch(world: World, key: str, query: Mapping[str, str], body: Json) -> Json
 def _finish(world: World, key: str, resource: Json) -> Json:
     if key.split("/")[-2] not in _OPERATIONS:
         return resource
-    parent = key.rsplit("/", 2)[0].partition("/collectionGroups")[0]
-    name = f"{parent}/operations/{next(world.numbers)}"
+    return _operation(world, key, resource)
+
+
+def _operation(world: World, key: str, resource: Json) -> Json:
+    """A long-running operation that is done."""
+    parent = key.partition("/collectionGroups")[0]
+    name = f"{parent}/operations/{world.next_number()}"
     world.operations[name] = resource
     return {"name": name.partition("/")[2], "done": True, "response": resource}
 
@@ -261,7 +319,7 @@ def _policy(world: World, key: str, verb: str, body: Json) -> Json:
     bindings = [each for each in new.get("bindings", ()) if each["members"]]
     world.policies[key] = policy = {
         "bindings": bindings,
-        "etag": f"{next(world.numbers):04}",
+        "etag": f"{world.next_number():04}",
         "version": 3,
     }
     return policy
@@ -281,6 +339,8 @@ def _verb(world: World, key: str, verb: str, body: Json) -> Json:
         return {"messageIds": ["1"] * len(body["messages"])}
     elif verb == "pull":
         return {"receivedMessages": []}
+    elif verb in ("exportDocuments", "importDocuments"):
+        return _operation(world, key, {})
     elif verb == "addVersion":
         return {"name": f"{resource['name']}/versions/1"}
     return resource
@@ -322,10 +382,10 @@ def _run(
     world: World, key: str, method: str, verb: str, query: Mapping[str, str], body: Json
 ) -> Json:
     """Cloud Run: services and revisions in Knative's form, builds, and policies."""
-    api, _, name = key.partition("/")
+    name = key.partition("/")[2]
     key = f"run/{name.replace(f'projects/{PROJECT}/locations/{REGION}', f'namespaces/{PROJECT}')}"
     if verb == "submit":
-        return _build(world)
+        return _build(world, {})
     if verb:
         return _policy(world, key, verb, body)
     if name.endswith("/locations"):
@@ -337,16 +397,15 @@ def _run(
         if key in world.resources:
             raise Refusal(409, "ALREADY_EXISTS", "the service exists already")
     elif method == "DELETE":
-        del world.resources[_existing(world, key)]
-        return {}
-    return _serve(world, key, body)
+        return _delete(world, key)
+    return body if "dryRun" in query else _serve(world, key, body)
 
 
-def _build(world: World) -> Json:
+def _build(world: World, given: Json) -> Json:
     """A build that has succeeded, and the operation that says so."""
-    number = str(next(world.numbers))
+    number = str(world.next_number())
     here = f"projects/{PROJECT}/locations/{REGION}"
-    build = {
+    build = given | {
         "id": number,
         "name": f"{here}/builds/{number}",
         "projectId": PROJECT,
@@ -355,6 +414,7 @@ def _build(world: World) -> Json:
         "results": {"images": [{"digest": "sha256:" + "0" * 64}]},
     }
     world.operations[f"cloudbuild/{here}/operations/{number}"] = build
+    world.resources[f"cloudbuild/{build['name']}"] = build
     operation = {"name": f"{here}/operations/{number}", "metadata": {"build": build}}
     return {"baseImageUri": "base:1", "buildOperation": operation}
 
@@ -409,7 +469,7 @@ def _compute(
     last = key.rpartition("/")[2]
     operation = {
         "kind": "compute#operation",
-        "name": f"operation-{next(world.numbers)}",
+        "name": f"operation-{world.next_number()}",
         "status": "DONE",
         "progress": 100,
         "operationType": "update",
@@ -417,15 +477,14 @@ def _compute(
     }
     if method == "GET" and last == "zones":
         region = f"http://compute.google.example/compute/v1/projects/{PROJECT}/regions/{REGION}"
-        zones = [f"{REGION}-{letter}" for letter in "abf"]
-        return {"items": [{"name": zone, "region": region, "status": "UP"} for zone in zones]}
+        names = [f"{REGION}-{letter}" for letter in "abf"]
+        zones = [{"name": each, "selfLink": f"{link}/{each}", "region": region} for each in names]
+        return {"items": zones}
     if method == "GET":
         if "/images/" in key:
             return {"selfLink": link, "name": last}
         if key not in world.resources:
-            raise Refusal(
-                404, "NOT_FOUND", f"The resource '{key.partition('/')[2]}' was not found"
-            )
+            raise Refusal(404, "NOT_FOUND", f"The resource '{key.partition('/')[2]}' was not found")
         return world.resources[key]
     if method == "POST" and last in ("firewalls", "instances"):
         name = body["name"]
@@ -434,16 +493,23 @@ def _compute(
         link = f"{link}/{name}"
         world.resources[f"{key}/{name}"] = body | {"selfLink": link}
         operation |= {"operationType": "insert", "targetLink": link}
-    if last == "setMetadata":
-        world.get(key.rpartition("/")[0])["metadata"] = body
-    scope = "/".join(key.split("/")[1:5]) if "/zones/" in key else f"projects/{PROJECT}/global"
-    here = f"http://compute.google.example/compute/v1/{scope}"
+    if last in ("setMetadata", "reset"):
+        instance = world.get(key.rpartition("/")[0])
+        operation["targetLink"] = link.rpartition("/")[0]
+        if last == "setMetadata":
+            instance["metadata"] = body
+    if "/zones/" in key:
+        here = operation["zone"] = link.partition("/instances")[0]
+    else:
+        here = link.partition("/global")[0] + "/global"
     return operation | {"selfLink": f"{here}/operations/{operation['name']}"}
 
 
 def _storage(
     world: World, key: str, method: str, verb: str, query: Mapping[str, str], body: Json
 ) -> Json:
+    if key.endswith("/serviceAccount"):
+        return {"email_address": STORAGE_AGENT}
     if method == "GET" and key == "storage/b":
         return {"items": list(world.named("storage/b/").values())}
     if method == "POST" and key == "storage/b":
@@ -456,11 +522,20 @@ def _storage(
             return _policy(world, key, "setIamPolicy", {"policy": body})
         return _policy(world, key, "getIamPolicy", {})
     if method == "POST":
-        return world.create(f"{key}/{next(world.numbers)}", body)
+        return world.create(f"{key}/{world.next_number()}", body)
     return world.get(key)
 
 
+def _logging(
+    world: World, key: str, method: str, verb: str, query: Mapping[str, str], body: Json
+) -> Json:
+    if key == "logging/entries":
+        return {"entries": []}
+    return _generic(world, key, method, verb, query, body)
+
+
 _HANDLERS: dict[str, Callable[..., Json]] = {
+    "logging": _logging,
     "serviceusage": _serviceusage,
     "cloudresourcemanager": _projects,
     "run": _run,

@@ -1,0 +1,206 @@
+"""The real gcloud runs every script and every command of the docs against the imitation."""
+
+from __future__ import annotations
+
+import copy
+import io
+import re
+import shlex
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from emulator.tests.commandline import Host
+from tests.deploy.commands import ROOT, Commands
+from tests.deploy.documented import documented
+from tests.deploy.faults import Scripts
+from tests.deploy.imitation import Imitation
+from tests.deploy.real import Gcloud
+from tests.deploy.world import NUMBER, PROJECT, Refusal, World
+
+pytestmark = pytest.mark.wide
+PLACEHOLDERS = {
+    "PROJECT": PROJECT,
+    "my-project": PROJECT,
+    "URL": "https://slipway-approver.example",
+    "NUMBER": NUMBER,
+    "OWNER": "owner",
+    "REPOSITORY": "repository",
+    "BUCKET": "shop-weights",
+}
+"""What a reader of the docs puts in, for a whole word."""
+
+
+@pytest.fixture
+def imitation() -> Iterator[Imitation]:
+    served = Imitation(World())
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def commands(imitation: Imitation, gcloud_host: Host, tmp_path: Path) -> Iterator[Commands]:
+    commands = Commands(Gcloud(gcloud_host, imitation, tmp_path), tmp_path)
+    yield commands
+    commands.close()
+
+
+def test_the_scripts_make_a_world_with_the_real_gcloud(
+    commands: Commands, imitation: Imitation, live: World
+) -> None:
+    """The same world as with the shim, which stands in for gcloud in the other tests."""
+    for script in ("bootstrap.sh", "functions.sh"):
+        commands.run(f"{script} --project={PROJECT}").check()
+        assert imitation.unknown == []
+    assert imitation.world.state() == live.state()
+    world = imitation.world
+    world.resources[f"secretmanager/projects/{PROJECT}/secrets/hooks"] = {"name": "hooks"}
+    for script in (
+        "dashboard.sh --viewer=group:on-call@example.com",
+        "webhooks.sh --secret=hooks",
+        "prometheus.sh",
+    ):
+        commands.run(f"{script} --project={PROJECT}").check()
+        assert imitation.unknown == []
+    assert {"slipway-dashboard", "slipway-webhooks"} <= set(world.services())
+    assert world.named(f"compute/projects/{PROJECT}/zones/us-central1-a/instances/")
+    subscriptions = world.subscriptions()
+    assert {name for name, each in subscriptions.items() if each.get("pushConfig")} == {
+        *(set(subscriptions) - {"model-releases-dead-kept"})
+    }
+
+
+def test_what_only_a_later_run_does_is_done_by_the_real_gcloud(
+    commands: Commands,
+    imitation: Imitation,
+    live: World,
+    scripts_on: Callable[[World], Scripts],
+) -> None:
+    """Each kind of command of a run on a project that an earlier version prepared, once."""
+    earlier, after = age(copy.deepcopy(live)), live.state()
+    scripts = scripts_on(copy.deepcopy(earlier))
+    scripts.run("bootstrap.sh").check()
+    assert scripts.world.state() == after, "it brings the project up to date"
+    first = {" ".join(call.arguments[:3]): call for call in reversed(scripts.calls)}
+    imitation.world = earlier
+    for call in first.values():
+        command = ["bash", "-c", shlex.join(["gcloud", *call.arguments])]
+        done = commands.shell(command, Path(call.directory))
+        assert done.code == 0 or "remove-iam-policy-binding" in command[2], done.errors
+    assert imitation.unknown == []
+    database = earlier.resources[f"firestore/projects/{PROJECT}/databases/slipway"]
+    assert database["pointInTimeRecoveryEnablement"].endswith("ENABLED")
+    assert "deleted" not in earlier.resources[f"iam/{ROLE}"]
+
+
+ROLE = f"projects/{PROJECT}/roles/slipwayReconciler"
+
+
+def age(world: World) -> World:
+    """As an earlier version left it, or people since."""
+    for name in ("slipway", "slipway-settings"):
+        database = world.resources.get(f"firestore/projects/{PROJECT}/databases/{name}", {})
+        database["pointInTimeRecoveryEnablement"] = "POINT_IN_TIME_RECOVERY_DISABLED"
+    world.resources[f"iam/{ROLE}"]["deleted"] = True
+    deployer = f"serviceAccount:slipway-deployer@{PROJECT}.iam.gserviceaccount.com"
+    for name, subscription in world.subscriptions().items():
+        subscription["ackDeadlineSeconds"] = 10
+        policy = world.policies.get(f"pubsub/projects/{PROJECT}/subscriptions/{name}")
+        if policy and "pushConfig" in subscription:
+            policy["bindings"].append({"role": "roles/pubsub.editor", "members": [deployer]})
+    return world
+
+
+def test_gclouds_words_are_those_that_the_scripts_tell_apart(
+    commands: Commands, imitation: Imitation, live: World
+) -> None:
+    """Existing and refused, for each kind of resource; absent ones are met by a whole run."""
+    imitation.world = live
+    create = [
+        ("pubsub topics create gcr", True),
+        ("pubsub subscriptions create gcr-slipway --topic=gcr", True),
+        ("iam service-accounts create slipway-intake", True),
+        ("iam roles create slipwayReconciler --title=x", True),
+        ("tasks queues create slipway-wakeups --location=us-central1", True),
+        ("firestore databases create --database=slipway --location=us-central1", True),
+        ("compute firewall-rules create slipway-health-checks --allow=tcp", True),
+        ("pubsub topics describe gcr", False),
+        ("iam service-accounts describe x@y.example", False),
+        ("run services describe x --region=us-central1", False),
+        ("compute firewall-rules describe x", False),
+    ]
+    patterns = {
+        name: commands.shell(["bash", "-c", f'. deploy/common.sh; printf %s "${name}"']).output
+        for name in ("ABSENT", "PRESENT", "BUSY")
+    }
+
+    def meaning(command: str) -> set[str]:
+        words = commands.shell(["bash", "-c", f"gcloud {command} --project={PROJECT}"]).errors
+        return {name for name, pattern in patterns.items() if re.search(pattern, words)}
+
+    for command, is_create in create:
+        if is_create:
+            assert meaning(command) == {"PRESENT"}, command
+
+    def refuse(method: str, url: str) -> None:
+        raise Refusal(
+            403, "PERMISSION_DENIED", "Permission denied on resource (or it may not exist)."
+        )
+
+    imitation.before = refuse
+    for command, _ in create:
+        assert meaning(command) == set(), command
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A small checkout with a history, in which the documented commands run."""
+    folder = tmp_path / "checkout"
+    (folder / ".git").mkdir(parents=True)
+    (folder / ".git" / "config").write_text("removed-secret")
+    for name in (".buildignore", ".gitignore", "cloudbuild.yaml", "main.py"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("release.json", "secrets.json"):
+        (folder / name).write_text("{}")
+    return folder
+
+
+def test_every_documented_command_is_accepted(
+    commands: Commands, imitation: Imitation, live: World, checkout: Path
+) -> None:
+    imitation.world = live
+    live.resources["storage/b/shop-weights"] = {"name": "shop-weights", "id": "shop-weights"}
+    topic = f"pubsub/projects/{PROJECT}/topics/security-reviews"
+    live.resources[topic] = {"name": topic}
+    live.resources[f"firestore/projects/{PROJECT}/databases/(default)"] = {}
+    words = re.compile(rf"(?<![\w$-])({'|'.join(PLACEHOLDERS)})(?!\w)")
+    refused = {}
+    for where, command in documented():
+        done = commands.shell(
+            [
+                "bash",
+                "-euo",
+                "pipefail",
+                "-c",
+                words.sub(lambda each: PLACEHOLDERS[each[1]], command),
+            ],
+            cwd=checkout,
+            PROJECT=PROJECT,
+            MODEL="tiny",
+            USER="ann",
+        )
+        if done.code or imitation.unknown:
+            refused[f"{where}: {command}"] = (done.errors, *imitation.unknown)
+        imitation.unknown.clear()
+    assert refused == {}, "\n".join(f"{where}\n{why}" for where, why in refused.items())
+    names = {name for upload in imitation.uploads for name in names_in(upload)}
+    assert "cloudbuild.yaml" in names
+    assert not any(name.startswith(".git/") for name in names), "a history has removed secrets"
+
+
+def names_in(upload: bytes) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(upload)) as archive:
+        return [name.removeprefix("./") for name in archive.getnames()]
