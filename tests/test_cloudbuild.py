@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.pin_images import pin
+from rollout.spec.images import TaggedImage, is_listed
+
 ROOT = Path(__file__).parents[1]
 BUILD: dict[str, Any] = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text())
 STEPS: dict[str, dict[str, Any]] = {step["id"]: step for step in BUILD["steps"]}
@@ -60,10 +63,29 @@ def test_the_declared_substitutions_are_those_used() -> None:
 
 
 @EVERY_STEP
-def test_a_step_runs_on_a_pinned_image(step: dict[str, Any]) -> None:
-    name, _, tag = step["name"].rpartition(":")
-    assert name
-    assert re.search(r"\d+\.\d+|_GCLOUD_VERSION", tag), step["name"]
+def test_a_step_runs_on_an_image_that_can_be_pinned(step: dict[str, Any]) -> None:
+    name = BUILD["substitutions"][step["name"].removeprefix("$")]
+    assert re.fullmatch(r"[a-z./-]+:[\w.-]*\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?", name)
+
+
+def test_images_are_pinned_to_the_digests_of_their_tags() -> None:
+    class Digests:
+        def find_digest(self, image: TaggedImage, registries: tuple[str, ...]) -> str:
+            assert is_listed(image.host, registries)
+            return f"sha256:{len(image.tag):064}"
+
+    text = (ROOT / "cloudbuild.yaml").read_text()
+    pinned = pin(text, Digests())
+    images = yaml.safe_load(pinned)["substitutions"]
+    assert images["_PYTHON_IMAGE"] == f"python:3.13-bookworm@sha256:{13:064}"
+    assert images["_GCLOUD_IMAGE"].endswith(f":528.0.0-slim@sha256:{12:064}")
+    assert pin(pinned, Digests()) == pinned, "an update replaces the digest"
+    assert pinned.count("@sha256:") == 2
+
+
+def test_the_image_of_gcloud_has_the_version_of_its_packages() -> None:
+    given = BUILD["substitutions"]
+    assert f":{given['_GCLOUD_VERSION']}-slim" in given["_GCLOUD_IMAGE"]
 
 
 @EVERY_STEP

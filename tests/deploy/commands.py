@@ -100,7 +100,7 @@ class Commands:
             text=True,
             start_new_session=True,
         )
-        output, errors = self.process.communicate(timeout=200)
+        output, errors = self.process.communicate(timeout=600)
         return Answer(self.process.returncode, output, errors)
 
     def close(self) -> None:

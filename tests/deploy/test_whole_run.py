@@ -21,7 +21,7 @@ from tests.deploy.imitation import Imitation
 from tests.deploy.real import Gcloud
 from tests.deploy.world import NUMBER, PROJECT, Refusal, World
 
-pytestmark = pytest.mark.wide
+pytestmark = [pytest.mark.wide, pytest.mark.timeout(900)]
 PLACEHOLDERS = {
     "PROJECT": PROJECT,
     "my-project": PROJECT,
@@ -89,7 +89,7 @@ def test_what_only_a_later_run_does_is_done_by_the_real_gcloud(
     for call in first.values():
         command = ["bash", "-c", shlex.join(["gcloud", *call.arguments])]
         done = commands.shell(command, Path(call.directory))
-        assert done.code == 0 or "remove-iam-policy-binding" in command[2], done.errors
+        assert done.code == 0 or "remove-iam-policy-binding" in command[2], (command, done.errors)
     assert imitation.unknown == []
     database = earlier.resources[f"firestore/projects/{PROJECT}/databases/slipway"]
     assert database["pointInTimeRecoveryEnablement"].endswith("ENABLED")

@@ -276,7 +276,7 @@ def _finish(world: World, key: str, resource: Json) -> Json:
 
 def _operation(world: World, key: str, resource: Json) -> Json:
     """A long-running operation that is done."""
-    parent = key.partition("/collectionGroups")[0]
+    parent = key.partition("/repositories/" if "/repositories/" in key else "/collectionGroups")[0]
     name = f"{parent}/operations/{world.next_number()}"
     world.operations[name] = resource
     return {"name": name.partition("/")[2], "done": True, "response": resource}
@@ -433,7 +433,13 @@ def _serve(world: World, key: str, body: Json) -> Json:
     revision = template["metadata"].get("name") or f"{service}-{number:05}"
     ready = {"type": "Ready", "status": "True"}
     parts = [{**ready, "type": kind} for kind in ("ConfigurationsReady", "RoutesReady")]
-    body["metadata"] |= {"generation": number, "resourceVersion": str(number), "uid": service}
+    body |= {"apiVersion": "serving.knative.dev/v1", "kind": "Service"}
+    body["metadata"] |= {
+        "namespace": PROJECT,
+        "generation": number,
+        "resourceVersion": str(number),
+        "uid": service,
+    }
     body["status"] = {
         "observedGeneration": number,
         "conditions": [ready, *parts],
