@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from rollout.measurements import Unmeasured
 from tests.console.terminal import Terminal
 from tests.scenario import IMAGE, NO_DRAINING, Scenario
 
@@ -19,8 +20,13 @@ QUICK = {
 }
 
 
-class NobodyAsks:
-    """A source of metrics, without which no release may have gates. A rehearsal asks its own."""
+class NothingMeasured:
+    """A source of metrics, without which no release may have gates. A plan asks it for the present
+    traffic, and a rehearsal asks its own.
+    """
+
+    def read_windows(self, *_: object) -> Unmeasured:
+        return Unmeasured("no-series", "nothing is measured here")
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(name)
@@ -38,7 +44,7 @@ def test_a_release_is_rehearsed_as_planned_and_as_it_may_go_wrong(tmp_path: Path
     use, too.
     """
     scenario = Scenario()
-    scenario.given_metrics(NobodyAsks())
+    scenario.given_metrics(NothingMeasured())
     scenario.given_serving("1", scaling={"min": 2, "max": 3}, rollout=QUICK)
     scenario.given_serving("1", model="other", scaling={"min": 1, "max": 4}, rollout=QUICK)
     scenario.given_policy(

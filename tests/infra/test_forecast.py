@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from infra.fleet import naming
 from infra.fleet.forecast import Inputs, RolloutPlan, rollout_plan
 from infra.fleet.reads import full_reads, scope_of
 from infra.fleet.whole_plan import whole_plan
@@ -29,6 +30,18 @@ def one(**sections: Any) -> Release:
     return release("1", scaling=SCALING, traffic=DRAINING, **sections)
 
 
+GROUP = naming.group("tiny", "blue", "us-central1")
+HEALTHY = tuple(
+    {
+        "instance": f"zones/us-central1-b/instances/{number}",
+        "currentAction": "NONE",
+        "instanceStatus": "RUNNING",
+        "instanceHealth": [{"detailedHealthState": "HEALTHY"}],
+    }
+    for number in range(4)
+)
+
+
 def two(**rollout: Any) -> Release:
     return release("2", scaling=SCALING, traffic=DRAINING, rollout=rollout)
 
@@ -43,7 +56,7 @@ def inputs(stable: Release | None, candidate: Release, log: tuple[LogEntry, ...]
         plan = whole_plan(rollout, desired, stable, POLICY, world.snapshot(reads)).plan
         world.do(plan)
     state = ModelState(desired, rollout)
-    snapshot = world.snapshot(reads)
+    snapshot = replace(world.snapshot(reads), instances={GROUP: HEALTHY})
     return Inputs(state, candidate, stable, {}, POLICY, PRICES, snapshot, {}, log, NOON)
 
 
