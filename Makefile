@@ -20,6 +20,16 @@ FUZZ_READY := $(FUZZ_VENV)/.installed
 FUZZ_PINS := tests/assurance/hostile/requirements-fuzz.txt
 ANSIBLE_PINS := emulator/tests/ansible/requirements.txt
 
+# So do the tools that examine what is deployed.
+SUPPLY_VENV := .venv-supply
+SUPPLY_PINS := deploy/requirements-supply.txt
+SUPPLY_READY := $(SUPPLY_VENV)/.installed
+
+# Beside the Python of .venv, the functions' next ones: the first tests run with each that is
+# installed.
+OTHER_PYTHONS := 3.13 3.14
+OTHER_TESTS := tests/rollout tests/journeys/test_first_release.py
+
 # The first interpreter that is new enough, unless PYTHON is set.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
@@ -43,8 +53,8 @@ RECORDINGS_ARGS ?=
 SHELL_SCRIPTS := .ci/run $(wildcard bench/*.sh deploy/*.sh)
 
 .PHONY: help setup test test-wide mutation mutants simulate soak soak-tests fuzz fuzz-keep golden \
-	recordings check lint format types imports schema-check schema shell-check vocabulary demo \
-	bench lock clean
+	recordings check lint format types imports schema-check schema shell-check vocabulary pythons \
+	sbom audit licences demo bench lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -136,7 +146,7 @@ golden: $(READY) ## write the missing golden histories; existing ones are never 
 recordings: $(READY) ## compare the emulator with recorded answers of Google's service
 	$(BIN)/python -m emulator.tests.recordings $(RECORDINGS_ARGS)
 
-check: lint types imports schema-check shell-check vocabulary ## run every static check
+check: lint types imports schema-check shell-check vocabulary pythons ## run every static check
 
 lint: $(READY) ## ruff: lint and check the format
 	$(BIN)/ruff check .
@@ -155,6 +165,7 @@ imports: $(READY) ## check the import contracts: main -> handlers -> infra -> ro
 schema-check: $(READY) ## check that the JSON Schema and the generated pages match the code
 	$(BIN)/python -m schemas.generate --check
 	$(BIN)/python -m console.page --check
+	$(BIN)/python -m deploy.supply_chain licences --check
 
 schema: $(READY) ## generate the JSON Schema, docs/spec.md, docs/controls.md and docs/cli.md
 	$(BIN)/python -m schemas.generate
@@ -165,6 +176,38 @@ shell-check: $(READY) ## shellcheck: check the shell scripts
 
 vocabulary: $(READY) ## check that no retired word has come back (docs/style.md)
 	$(BIN)/python -m tests.assurance.vocabulary
+
+pythons: $(READY) ## test with Python 3.13 and 3.14, where they are installed
+	@for version in $(OTHER_PYTHONS); do \
+		if ! python$$version -c '' 2>/dev/null; then \
+			echo "python$$version is not installed: its tests are left out"; \
+		elif [ "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" \
+			!= $$version ]; then \
+			$(MAKE) --no-print-directory .venv-$$version/.installed && \
+			echo "python$$version:" && \
+			.venv-$$version/bin/python -m pytest -q $(NOT_WIDE) $(OTHER_TESTS) || exit 1; \
+		fi; \
+	done
+
+.venv-3.%/.installed: requirements-dev.txt $(READY)
+	@test -x $(@D)/bin/python || python3.$* -m venv $(@D)
+	@$(BIN)/uv pip install --quiet --python $(@D)/bin/python --require-hashes -r requirements-dev.txt
+	@touch $@
+
+sbom: $(SUPPLY_READY) ## write sbom.cdx.json, the functions' bill of materials (CycloneDX)
+	$(SUPPLY_VENV)/bin/python -m deploy.supply_chain sbom
+
+audit: $(SUPPLY_READY) ## compare the functions' packages with the known vulnerabilities
+	$(SUPPLY_VENV)/bin/python -m deploy.supply_chain audit
+
+licences: $(READY) ## write docs/licences.md, the licences of the functions' packages
+	$(BIN)/python -m deploy.supply_chain licences
+
+$(SUPPLY_READY): $(SUPPLY_PINS) $(READY)
+	@test -x $(SUPPLY_VENV)/bin/python || "$(PYTHON)" -m venv $(SUPPLY_VENV)
+	@$(BIN)/uv pip install --quiet --python $(SUPPLY_VENV)/bin/python --require-hashes \
+		-r $(SUPPLY_PINS)
+	@touch $@
 
 demo: $(DEMO_READY) ## run a rollout on this machine (DEMO_ARGS="--keep" leaves the stack running)
 	$(BIN)/python -m local.demo $(DEMO_ARGS)
@@ -183,8 +226,9 @@ lock: $(READY) ## upgrade the pinned packages
 	$(COMPILE) --output-file requirements-demo.txt requirements-demo.in
 	$(COMPILE) --output-file $(FUZZ_PINS) $(FUZZ_PINS:.txt=.in)
 	$(COMPILE) --output-file $(ANSIBLE_PINS) $(ANSIBLE_PINS:.txt=.in)
+	$(COMPILE) --output-file $(SUPPLY_PINS) $(SUPPLY_PINS:.txt=.in)
 
 clean: ## remove the environments and every cache
-	rm -rf $(VENV) $(FUZZ_VENV) mutants .coverage .hypothesis .import_linter_cache .mypy_cache \
+	rm -rf $(VENV) $(FUZZ_VENV) $(SUPPLY_VENV) .venv-3.* mutants .coverage .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
