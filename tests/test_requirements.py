@@ -35,7 +35,7 @@ DISTRIBUTIONS = {
 }
 PACKAGES = ("handlers", "infra", "rollout")
 # The command line never loads the module that imports it.
-NOT_OF_THE_COMMAND_LINE = {"cloudevents"}
+NOT_OF_THE_COMMAND_LINE = {"cloudevents", "werkzeug"}
 
 
 def listed(name: str) -> dict[str, Requirement]:
