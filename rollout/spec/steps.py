@@ -176,6 +176,7 @@ KINDS: dict[str, type[StepBase]] = {
     "approve": ApproveStep,
 }
 """The field by which each kind is told apart."""
+_TAGS = {kind: option_tag(kind) for kind in KINDS.values()}
 
 
 def _step(value: Any) -> Any:
@@ -207,9 +208,9 @@ def _without_kind(fields: Iterable[str]) -> str:
 
 def _kind_of_step(value: Any) -> str:
     """The field that tells the kinds apart, as `schema_at` finds it again."""
-    if isinstance(value, Section):
-        return option_tag(type(value))
-    return option_tag(next(kind for field, kind in KINDS.items() if field in value))
+    return _TAGS.get(type(value)) or next(
+        _TAGS[kind] for field, kind in KINDS.items() if field in value
+    )
 
 
 StepField = Annotated[
