@@ -8,10 +8,14 @@ and connects what its own entry point needs before its first event.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import functions_framework
 from cloudevents.http import CloudEvent
 from flask import Request, current_app, request
 
+from handlers import self_check
 from infra import logs, wiring
 from infra.bus import body as bodies
 
@@ -25,46 +29,55 @@ if current_app:
     current_app.wsgi_app = bodies.BoundedBody(current_app.wsgi_app, keep)  # type: ignore[assignment, method-assign]
 
 
+def dispatch(handle: Callable[[wiring.World, Any], None], event: CloudEvent) -> None:
+    """To the handler, or to the self-check of a revision that is about to take over."""
+    received = bodies.received(event, request.environ)
+    if self_check.is_check(received):
+        self_check.answer(received, wiring.instance(), wiring.world, wiring.identity)
+    else:
+        handle(wiring.world(), received)
+
+
 @functions_framework.cloud_event
 def on_release(event: CloudEvent) -> None:
     from handlers import release
 
-    release.handle(wiring.world(), bodies.received(event, request.environ))
+    dispatch(release.handle, event)
 
 
 @functions_framework.cloud_event
 def on_wakeup(event: CloudEvent) -> None:
     from handlers import wakeup
 
-    wakeup.handle(wiring.world(), bodies.received(event, request.environ))
+    dispatch(wakeup.handle, event)
 
 
 @functions_framework.cloud_event
 def on_approval(event: CloudEvent) -> None:
     from handlers import approval
 
-    approval.handle(wiring.world(), bodies.received(event, request.environ))
+    dispatch(approval.handle, event)
 
 
 @functions_framework.cloud_event
 def on_alert(event: CloudEvent) -> None:
     from handlers import alert
 
-    alert.handle(wiring.world(), bodies.received(event, request.environ))
+    dispatch(alert.handle, event)
 
 
 @functions_framework.cloud_event
 def on_artifact(event: CloudEvent) -> None:
     from handlers import artifact
 
-    artifact.handle(wiring.world(), bodies.received(event, request.environ))
+    dispatch(artifact.handle, event)
 
 
 @functions_framework.cloud_event
 def on_status(event: CloudEvent) -> None:
     from handlers import status
 
-    status.handle(wiring.world(), bodies.received(event, request.environ))
+    dispatch(status.handle, event)
 
 
 @functions_framework.http

@@ -186,7 +186,10 @@ roles() {
     may_act_as slipway-deployer "$(identity "$who")"
   done
   may_publish "$(identity slipway-deployer)" "$RELEASES"
-  for who in "${PUSH_SUBSCRIPTIONS[@]}"; do
+  # It asks new revisions whether they can take over, and reads their answer in the log.
+  may_publish "$(identity slipway-deployer)" "$CHECKS"
+  project_role slipway-deployer roles/logging.viewer
+  for who in "${PUSH_SUBSCRIPTIONS[@]}" "${SERVICES[@]/%/-check}"; do
     run gcloud pubsub subscriptions add-iam-policy-binding "$who" \
       --member="serviceAccount:$(identity slipway-deployer)" --role=roles/pubsub.viewer \
       "${quietly[@]}"
@@ -260,7 +263,7 @@ subscription() { # name, topic, flags that an update may set again; FILTER for a
 messages() {
   local name
   for name in "$RELEASES" "$APPROVALS" "$ALERTS" "$IMAGES" "$BUILDS" "$ARTIFACTS" "$WAKEUPS" "$STATUS" \
-    "$DEAD"; do
+    "$DEAD" "$CHECKS"; do
     topic "$name"
   done
 
@@ -283,6 +286,12 @@ messages() {
   subscription "$RECONCILER_SUBSCRIPTION" "$WAKEUPS" \
     --ack-deadline="$ACK_DEADLINE_SECONDS" --expiration-period=never \
     --message-retention-duration=1h --min-retry-delay=10s --max-retry-delay=60s
+  # What new revisions are asked. Nobody waits longer for an answer.
+  for name in "${SERVICES[@]}"; do
+    FILTER="attributes.service = \"$name\"" subscription "$name-check" "$CHECKS" \
+      --ack-deadline=60 --expiration-period=never --message-retention-duration=10m \
+      --min-retry-delay=5s --max-retry-delay=10s
+  done
   # A topic without a subscription keeps nothing.
   subscription "$DEAD_SUBSCRIPTION" "$DEAD" \
     --ack-deadline=60 --expiration-period=never --message-retention-duration=7d

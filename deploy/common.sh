@@ -13,6 +13,10 @@ BUILDS=cloud-builds
 WAKEUPS=model-wakeups
 STATUS=model-rollout-status
 DEAD=model-releases-dead
+# What a new revision of a function is asked before it takes over. Each service has a subscription
+# SERVICE-check, which pushes to the address of the revision with this tag.
+CHECKS=slipway-checks
+NEXT=next
 
 # Subscriptions.
 INTAKE_SUBSCRIPTION=model-releases-intake
@@ -214,7 +218,7 @@ same_database() { # service
 
 # Makes Pub/Sub push a subscription's messages to a service with a signed token. The URL's path
 # carries the topic; the token's audience is the service.
-push() { # subscription, topic, service
+push() { # subscription, topic, service, [tag]
   local url="https://$3.example" endpoint current=""
   if [ "$DRY_RUN" = false ]; then
     url="$(value gcloud run services describe "$3" --region="$REGION" --project="$PROJECT" \
@@ -223,7 +227,7 @@ push() { # subscription, topic, service
       --format='value(pushConfig.pushEndpoint)')"
   fi
   [ -n "$url" ] || fail "the service $3 has no URL yet; run this again"
-  endpoint="$url/projects/$PROJECT/topics/$2"
+  endpoint="https://${4:+$4---}${url#https://}/projects/$PROJECT/topics/$2"
   if [ "$current" = "$endpoint" ]; then return 0; fi
   if [ "${CHECK_ONLY:-false}" = true ]; then
     echo "$1 does not push to $3 yet: an owner of the project must run deploy/bootstrap.sh" >&2
@@ -237,6 +241,7 @@ push() { # subscription, topic, service
 # Connects the subscriptions of a deployed service. Only an owner may: who may point a subscription
 # elsewhere receives tokens with which the functions can be called.
 connect() { # service
+  push "$1-check" "$CHECKS" "$1" "$NEXT"
   case "$1" in
     "$INTAKE") push "$INTAKE_SUBSCRIPTION" "$RELEASES" "$1" ;;
     "$APPROVER") push "$APPROVER_SUBSCRIPTION" "$APPROVALS" "$1" ;;

@@ -11,17 +11,23 @@ usage() {
   cat <<TEXT
 Usage: deploy/functions.sh [intake] [approver] [alert-intake] [artifact-intake]
                            [notifier] [reconciler] --project=ID [--region=REGION]
-                           [--database=NAME] [--change-database] [--deploy-only] [--dry-run]
+                           [--database=NAME] [--change-database] [--deploy-only] [--unchecked]
+                           [--back] [--dry-run]
 
 Deploys on_release (intake), on_approval (approver), on_alert (alert-intake), on_artifact
 (artifact-intake), on_status (notifier) and on_wakeup (reconciler) as Cloud Run functions, all by
 default, and makes Pub/Sub push to them with a signed token.
+
+A new revision of a function that serves already gets no messages until it has answered a self-check;
+until then, and if it fails, the one before serves on. --back returns to that one.
 
   --project=ID      the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --region=REGION   where the functions run (default: us-central1)
   --database=NAME   the Firestore database, as at bootstrap (default: slipway)
   --change-database the documents have been moved there from the database of the deployed functions
   --deploy-only     leave the subscriptions as they are, and name those that are not connected
+  --unchecked       let new revisions take over without a self-check
+  --back            deploy nothing: return to the revision that served before
   --dry-run         print every command and run none; needs neither gcloud nor a login
 
 SLIPWAY_METRICS (cloud-monitoring) and PROMETHEUS_URL with SLIPWAY_REQUESTS_COUNTER,
@@ -39,6 +45,8 @@ for argument in ${REST[@]+"${REST[@]}"}; do
   case "$argument" in
     --deploy-only) CHECK_ONLY=true ;;
     --change-database) CHANGE_DATABASE=true ;;
+    --unchecked) UNCHECKED=true ;;
+    --back) BACK=true ;;
     *) PARTS+=("$argument") ;;
   esac
 done
@@ -61,10 +69,82 @@ if [ -n "${SLIPWAY_GATE_SECRET:-}" ]; then
   SECRET=(--set-secrets="SLIPWAY_GATE_SECRET=$SLIPWAY_GATE_SECRET:latest")
 fi
 
+# The revisions of a service: the share of its requests, the tag, and the name, one a line.
+revisions() { # service
+  value gcloud run services describe "$1" --region="$REGION" --project="$PROJECT" \
+    --flatten='status.traffic[]' \
+    --format='value[separator=","](status.traffic.percent,status.traffic.tag,status.traffic.revisionName)'
+}
+
+# Gives all requests to a revision, and remembers which one had them.
+serve() { # service, revision, the one before
+  run gcloud run services update-traffic "$1" --region="$REGION" --project="$PROJECT" \
+    --to-revisions="$2=100" --set-tags="previous=$3" --quiet
+}
+
+# Asks the revision with the tag "next" whether it can take over, and waits for its answer in the log.
+check() { # service, revision, the one that serves
+  local question query answer="" attempt
+  question="$(date +%s)-$RANDOM"
+  run gcloud pubsub topics publish "$CHECKS" --project="$PROJECT" --message='{}' \
+    --attribute="service=$1,check=$question"
+  query="resource.labels.revision_name=\"$2\" AND jsonPayload.message=\"self-check answered\""
+  query="$query AND jsonPayload.check=\"$question\""
+  for attempt in {1..30}; do
+    answer="$(value gcloud logging read "$query" --project="$PROJECT" --freshness=15m --limit=1 \
+      --format='value(jsonPayload.answer)')"
+    if [ -n "$answer" ]; then break; fi
+    sleep 4
+  done
+  if [ "$answer" = right ]; then return 0; fi
+  fail "$1: revision $2 does not take over, and $3 serves on:" \
+    "${answer:-no answer to its self-check within two minutes ($attempt tries);" \
+    "see its log, and whether bootstrap.sh has run since the last upgrade}"
+}
+
+# The new revision takes over from the one that serves.
+take_over() { # service, the revision that serves
+  local new
+  if [ "$DRY_RUN" = true ]; then return 0; fi
+  new="$(revisions "$1" | sed -n "s/^[0-9]*,$NEXT,//p")"
+  [ -n "$new" ] || fail "$1: no revision has the tag $NEXT; deploy it again"
+  if [ "$new" = "$2" ]; then return 0; fi
+  if [ "${UNCHECKED:-false}" = false ]; then check "$1" "$new" "$2"; fi
+  serve "$1" "$new" "$2"
+  echo "$1: revision $new has taken over from $2"
+}
+
+# Returns to the revision that served before. A second time it returns to the newer one.
+back() { # service
+  local all current previous
+  all="$(revisions "$1")"
+  current="$(serving "$all")"
+  previous="$(sed -n 's/^[0-9]*,previous,//p' <<<"$all")"
+  [ -n "$previous" ] || fail "$1: no earlier revision is remembered; name one to" \
+    "gcloud run services update-traffic $1 --region=$REGION --project=$PROJECT --to-revisions=NAME=100"
+  serve "$1" "$previous" "$current"
+  echo "$1: revision $previous serves again, in place of $current"
+}
+
+# The revision with the most requests.
+serving() { # lines of revisions
+  sort -t, -k1,1nr <<<"$1" | sed -n '1s/.*,//p'
+}
+
 # Concurrency: the reconciler mostly waits for Compute Engine and the intake for Firestore, so one
 # warm instance can serve a few requests at once.
 deploy() { # service, function, concurrency, max instances, [more environment variables, [flags]]
+  local before="" flags=()
+  if [ "${BACK:-false}" = true ]; then
+    back "$1"
+    return
+  fi
   same_database "$1"
+  if is_deployed "$1"; then
+    before="$(revisions "$1")"
+    before="$(serving "$before")"
+    flags=(--no-traffic --tag="$NEXT")
+  fi
   run gcloud run deploy "$1" --function="$2" --source=.. --base-image=python313 \
     --automatic-updates \
     --region="$REGION" --project="$PROJECT" --service-account="$(identity "$1")" \
@@ -72,8 +152,9 @@ deploy() { # service, function, concurrency, max instances, [more environment va
     --no-allow-unauthenticated --ingress=internal --timeout="$TIMEOUT_SECONDS" --concurrency="$3" \
     --max-instances="$4" --cpu=1 --memory=512Mi --cpu-boost \
     --set-env-vars="${DELIMITER}GOOGLE_CLOUD_PROJECT=$PROJECT${COMMA}SLIPWAY_DATABASE=$DATABASE${5:-}" \
-    --labels=app=slipway --quiet "${@:6}"
+    --labels=app=slipway --quiet ${flags[@]+"${flags[@]}"} "${@:6}"
   connect "$1"
+  if [ -n "$before" ]; then take_over "$1" "$before"; fi
 }
 
 if [ ${#PARTS[@]} = 0 ]; then PARTS=(intake approver alert-intake artifact-intake notifier reconciler); fi

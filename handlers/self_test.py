@@ -73,7 +73,7 @@ def test_itself(
     writes = instance.entry_point not in WRITE_NOTHING
     if writes and _is_fresh(instance, world):
         return None
-    record = _record(instance, world, identity())
+    record = examine(instance, world, identity())
     if writes:
         from infra.store.port import Put
 
@@ -97,7 +97,8 @@ def _is_fresh(instance: Instance, world: World) -> bool:
     return is_same and world.clock.now() - record.at < PERIOD - timedelta(minutes=1)
 
 
-def _record(instance: Instance, world: World, identity: GoogleIdentity) -> FunctionRecord:
+def examine(instance: Instance, world: World, identity: GoogleIdentity) -> FunctionRecord:
+    """What the identity may do now. Nothing is recorded."""
     from infra.errors import Unavailable
     from infra.identity.needs import needs_of
     from infra.identity.record import FunctionRecord, Lack

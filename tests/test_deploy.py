@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from handlers import artifact
+from handlers import artifact, self_check
 from infra.store import databases
 
 ROOT = Path(__file__).parents[1]
@@ -46,10 +46,29 @@ def dry_run(name: str, *arguments: str, **environment: str) -> list[Command]:
     return [shlex.split(line) for line in result.stdout.splitlines() if line.startswith("gcloud ")]
 
 
-def run_against_existing(tmp_path: Path, name: str) -> list[Command]:
+SERVICES = ("intake", "approver", "alert-intake", "artifact-intake", "notifier", "reconciler")
+LIVE = "100,previous,r-1\n,next,r-2"
+
+
+def run_against_existing(
+    tmp_path: Path, name: str, *arguments: str, revisions: str = LIVE, answer: str = "right"
+) -> list[Command]:
     """The commands a script runs when every resource exists already."""
+    result, commands = against_existing(
+        tmp_path, name, *arguments, revisions=revisions, answer=answer
+    )
+    assert result.returncode == 0, result.stderr
+    return commands
+
+
+def against_existing(
+    tmp_path: Path, name: str, *arguments: str, revisions: str, answer: str
+) -> tuple[subprocess.CompletedProcess[str], list[Command]]:
     gcloud, record = tmp_path / "gcloud", tmp_path / "commands"
-    answer = """case "$*" in
+    sleep = tmp_path / "sleep"
+    answers = f"""case "$*" in
+*traffic.percent*) printf {shlex.quote(revisions)} ;;
+*'logging read'*) echo {shlex.quote(answer)} ;;
 *projectNumber*) echo 1234567890 ;;
 *locationId*) printf 'FIRESTORE_NATIVE\tus-central1\tPOINT_IN_TIME_RECOVERY_ENABLED\n' ;;
 *env.name*) echo SLIPWAY_DATABASE=slipway ;;
@@ -57,15 +76,17 @@ def run_against_existing(tmp_path: Path, name: str) -> list[Command]:
 *) echo https://service.example ;;
 esac"""
     gcloud.write_text(
-        f'#!/bin/bash\nprintf "%q " gcloud "$@" >> {record}\necho >> {record}\n{answer}\n'
+        f'#!/bin/bash\nprintf "%q " gcloud "$@" >> {record}\necho >> {record}\n{answers}\n'
     )
-    gcloud.chmod(0o755)
+    sleep.write_text("#!/bin/bash\n")
     curl = tmp_path / "curl"
     curl.write_text("#!/bin/bash\ncat > /dev/null\nprintf 409\n")
-    curl.chmod(0o755)
-    result = script(name, f"--project={PROJECT}", PATH=f"{tmp_path}:{os.environ['PATH']}")
-    assert result.returncode == 0, result.stderr
-    return [shlex.split(line) for line in record.read_text().splitlines()]
+    for program in (gcloud, sleep, curl):
+        program.chmod(0o755)
+    record.unlink(missing_ok=True)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    result = script(name, f"--project={PROJECT}", *arguments, PATH=path)
+    return result, [shlex.split(line) for line in record.read_text().splitlines()]
 
 
 def flag(command: Command, name: str) -> str:
@@ -318,7 +339,9 @@ def test_the_ack_deadline_is_longer_than_the_function_timeout() -> None:
     ]
     subscriptions = starting_with("pubsub subscriptions create", dry_run("bootstrap.sh"))
     deadlines = [
-        int(flag(command, "ack-deadline")) for command in subscriptions if "dead" not in command[4]
+        int(flag(command, "ack-deadline"))
+        for command in subscriptions
+        if "dead" not in command[4] and not command[4].endswith("-check")
     ]
     assert limits == [120] * 6
     assert deadlines == [135] * 8
@@ -377,7 +400,7 @@ def test_the_scripts_create_the_topics_that_the_code_uses() -> None:
     )
     in_code = set(re.findall(r'"(model-(?:releases|wakeups|rollout|dead)[a-z-]*)"', code))
     elsewhere = {"model-approvals", "model-alerts", "model-artifacts", *artifact.TOPICS}
-    assert in_code | elsewhere == {
+    assert in_code | elsewhere | {self_check.TOPIC} == {
         command[4] for command in starting_with("pubsub topics create", dry_run("bootstrap.sh"))
     }
 
@@ -385,6 +408,14 @@ def test_the_scripts_create_the_topics_that_the_code_uses() -> None:
 def test_push_tokens_have_the_service_as_audience(tmp_path: Path) -> None:
     commands = run_against_existing(tmp_path, "functions.sh")
     pushes = starting_with("pubsub subscriptions modify-push-config", commands)
+    checks = [command for command in pushes if command[4].endswith("-check")]
+    assert [command[4] for command in checks] == [f"slipway-{each}-check" for each in SERVICES]
+    for command in checks:
+        assert flag(command, "push-auth-token-audience") == "https://service.example"
+        assert flag(command, "push-endpoint") == (
+            f"https://next---service.example/projects/{PROJECT}/topics/slipway-checks"
+        )
+    pushes = [command for command in pushes if command not in checks]
     assert [command[4] for command in pushes] == [
         "model-releases-intake",
         "model-approvals-approver",
@@ -542,8 +573,10 @@ def test_the_artifact_intake_may_only_read_documents_and_publish_releases() -> N
 def test_only_builds_that_succeeded_are_delivered(tmp_path: Path) -> None:
     created = starting_with("pubsub subscriptions create", dry_run("bootstrap.sh"))
     filters = {each[4]: flag(each, "message-filter") for each in created}
+    checks = {f"slipway-{each}-check": f"slipway-{each}" for each in SERVICES}
     assert {name: each for name, each in filters.items() if each} == {
-        "cloud-builds-slipway": 'attributes.status = "SUCCESS"'
+        "cloud-builds-slipway": 'attributes.status = "SUCCESS"',
+        **{name: f'attributes.service = "{each}"' for name, each in checks.items()},
     }
     again = run_against_existing(tmp_path, "bootstrap.sh")
     assert not any("message-filter" in str(each) for each in again), "it cannot be changed"
@@ -648,3 +681,40 @@ def test_a_script_prints_its_usage_and_names_a_missing_argument(name: str) -> No
     unknown = script(name, f"--project={PROJECT}", "--dry-run", "--color=blue")
     assert unknown.returncode == 1
     assert "--color=blue" in unknown.stderr
+<<<<<<< HEAD
+=======
+
+
+@pytest.mark.wide
+def test_gcloud_accepts_every_command_and_flag(tmp_path: Path) -> None:
+    gcloud = require_program("gcloud")
+    every = [
+        *dry_run("bootstrap.sh"),
+        *dry_run("functions.sh"),
+        *dry_run("prometheus.sh"),
+        *dry_run("webhooks.sh", "--secret=hooks"),
+        *dry_run("dashboard.sh", f"--viewer={VIEWER}"),
+        *run_against_existing(tmp_path, "bootstrap.sh"),
+        *run_against_existing(tmp_path, "prometheus.sh"),
+        *run_against_existing(tmp_path, "functions.sh"),
+        *dry_run("uninstall.sh"),
+    ]
+    distinct = sorted({shlex.join(command) for command in every})
+    commands = tmp_path / "commands.json"
+    commands.write_text(json.dumps([{"command_string": command} for command in distinct]))
+    linted = subprocess.run(
+        [gcloud, "meta", "lint-gcloud-commands", f"--commands-file={commands}"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env=os.environ | {"CLOUDSDK_CONFIG": str(tmp_path / "config")},
+    )
+    assert linted.returncode == 0, linted.stderr
+    verdicts = json.loads(linted.stdout)
+    assert len(verdicts) == len(distinct)
+    assert [
+        (verdict["command_string"], verdict["error_message"])
+        for verdict in verdicts
+        if not verdict["success"]
+    ] == []
+>>>>>>> 1bf0a21 (Roll out Slipway itself, go back and uninstall by one command)

@@ -7,9 +7,10 @@ a newer one's state, nor a newer one on what it would misread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any, TypeVar, assert_never
 
 from rollout.counts import Counts, ReleaseCount
 from rollout.course import Course, PhaseStart, PhaseTime, Prediction
@@ -44,6 +45,7 @@ from rollout.state import Hold, Lease, ModelState, Verified
 
 SCHEMA = 3
 
+T = TypeVar("T")
 Json = dict[str, Any]
 
 
@@ -107,6 +109,17 @@ def to_document(state: ModelState) -> Json:
     }
 
 
+def _build(kind: Callable[..., T], fields: Mapping[str, Any]) -> T:
+    """The value with these fields. Those that a newer version of the same schema added are ignored;
+    what must not be ignored raises the schema.
+    """
+    try:
+        return kind(**fields)
+    except TypeError:
+        names = inspect.signature(kind).parameters
+        return kind(**{name: value for name, value in fields.items() if name in names})
+
+
 def from_document(document: Json) -> ModelState:
     _check_schema(document, f"models/{document.get('model')}")
     desired, rollout = document["desired"], document["rollout"]
@@ -129,8 +142,8 @@ def from_document(document: Json) -> ModelState:
             previous=previous,
             steps_digest=rollout["steps_digest"],
             begun_at=rollout.get("begun_at"),
-            progress=Progress(**rollout["progress"]) if rollout["progress"] else None,
-            paused=Pause(**rollout["paused"]) if rollout["paused"] else None,
+            progress=_build(Progress, rollout["progress"]) if rollout["progress"] else None,
+            paused=_build(Pause, rollout["paused"]) if rollout["paused"] else None,
             promoted=rollout["promoted"],
             last_observed_at=rollout["last_observed_at"],
             failed_digests=tuple(rollout["failed_digests"]),
@@ -142,21 +155,21 @@ def from_document(document: Json) -> ModelState:
             route_edits=rollout.get("route_edits", 0),
             capacity=rollout.get("capacity"),
             capacity_lease=_read_capacity_lease(document.get("capacity_lease")),
-            demand=Demand(**rollout["demand"]) if rollout.get("demand") else None,
+            demand=_build(Demand, rollout["demand"]) if rollout.get("demand") else None,
             gates=tuple(_read_gate_record(each) for each in rollout.get("gates", ())),
-            failure=LatchedFailure(**rollout["failure"]) if rollout.get("failure") else None,
+            failure=_build(LatchedFailure, rollout["failure"]) if rollout.get("failure") else None,
             starting_since=rollout.get("starting_since"),
         ),
         waiting_for=document["waiting_for"],
-        conditions=tuple(Condition(**condition) for condition in document["conditions"]),
+        conditions=tuple(_build(Condition, condition) for condition in document["conditions"]),
         outputs=document["outputs"],
-        lease=Lease(**document["lease"]) if document["lease"] else None,
+        lease=_build(Lease, document["lease"]) if document["lease"] else None,
         requeue_at=document["requeue_at"],
         revision=document["revision"],
         recent_events=tuple(document["recent_events"]),
-        hold=Hold(**document["hold"]) if document.get("hold") else None,
+        hold=_build(Hold, document["hold"]) if document.get("hold") else None,
         wakeups=document.get("wakeups", 0),
-        verified=Verified(**document["verified"]) if document.get("verified") else None,
+        verified=_build(Verified, document["verified"]) if document.get("verified") else None,
         seconds_to_roll_back=document.get("seconds_to_roll_back"),
         counts=_read_counts(document.get("counts")),
         course=read_course(document.get("course")),
@@ -305,7 +318,7 @@ def _kept(kept: Kept | None) -> Json | None:
 def _read_kept(document: Json | None) -> Kept | None:
     if document is None:
         return None
-    return Kept(**document | {"release": release_from_document(document["release"])})
+    return _build(Kept, document | {"release": release_from_document(document["release"])})
 
 
 def counts_to_document(counts: Counts) -> Json:
@@ -319,7 +332,7 @@ def _read_counts(document: Json | None) -> Counts | None:
 
 
 def read_release_counts(records: Iterable[Json]) -> tuple[ReleaseCount, ...]:
-    return tuple(ReleaseCount(**each) for each in records)
+    return tuple(_build(ReleaseCount, each) for each in records)
 
 
 def course_to_document(course: Course) -> Json:
@@ -336,10 +349,10 @@ def read_course(document: Json | None) -> Course | None:
     found = document["predicted"]
     predicted = None
     if found:
-        phases = tuple(PhaseTime(**each) for each in found["phases"])
-        predicted = Prediction(**found | {"phases": phases})
-    begun = tuple(PhaseStart(**each) for each in document["begun"])
-    return Course(**document | {"begun": begun, "predicted": predicted})
+        phases = tuple(_build(PhaseTime, each) for each in found["phases"])
+        predicted = _build(Prediction, found | {"phases": phases})
+    begun = tuple(_build(PhaseStart, each) for each in document["begun"])
+    return _build(Course, document | {"begun": begun, "predicted": predicted})
 
 
 _BY_RATIO = ("against", "in_favour", "since")
@@ -368,15 +381,16 @@ def _read_gate_record(document: Json) -> GateRecord:
     sums = {name: tuple(tally.get(name, ())) for name in _BY_RATIO}
     by_edge = {name: tuple(document.get(name, ())) for name in _BY_EDGE}
     recent = document["recent"]
-    return GateRecord(
-        **document
+    return _build(
+        GateRecord,
+        document
         | by_edge
         | {
-            "tally": Tally(**tally | sums),
-            "dispersion": Dispersion(**document["dispersion"]),
-            "history": History(**document["history"]),
+            "tally": _build(Tally, tally | sums),
+            "dispersion": _build(Dispersion, document["dispersion"]),
+            "history": _build(History, document["history"]),
             "recent": tuple(zip(recent[::2], recent[1::2], strict=True)),
-        }
+        },
     )
 
 
@@ -390,8 +404,11 @@ def _capacity_lease(lease: CapacityLease | None) -> Json | None:
 def _read_capacity_lease(document: Json | None) -> CapacityLease | None:
     if document is None:
         return None
-    loans = (Loan(**loan | {"bounds": Bounds(**loan["bounds"])}) for loan in document["loans"])
-    return CapacityLease(**document | {"loans": tuple(loans)})
+    loans = (
+        _build(Loan, loan | {"bounds": _build(Bounds, loan["bounds"])})
+        for loan in document["loans"]
+    )
+    return _build(CapacityLease, document | {"loans": tuple(loans)})
 
 
 def read_capacity_lease(document: Json) -> CapacityLease | None:
@@ -407,10 +424,10 @@ def intent_to_document(intent: Intent) -> Json:
 def intent_from_document(document: Json) -> Intent:
     """A promotion of an earlier Slipway was a full one."""
     older = {"is_full": document["verb"] == "promote"}
-    return Intent(**older | document | {"goal": _read_release(document["goal"])})
+    return _build(Intent, older | document | {"goal": _read_release(document["goal"])})
 
 
-_PHASES: dict[str, type[Phase]] = {
+_PHASES: dict[str, Callable[..., Phase]] = {
     "settled": Settled,
     "stepping": Stepping,
     "baking": Baking,
@@ -439,4 +456,6 @@ def _read_phase(document: Json) -> Phase:
     name = document["name"]
     if name not in _PHASES:
         raise UnknownSchema(f"rollout phase {name!r} is not known to this Slipway")
-    return _PHASES[name](**{key: value for key, value in document.items() if key != "name"})
+    fields = {key: value for key, value in document.items() if key != "name"}
+    phase: Phase = _build(_PHASES[name], fields)
+    return phase

@@ -420,7 +420,9 @@ def _build(world: World, given: Json) -> Json:
 
 
 def _serve(world: World, key: str, body: Json) -> Json:
-    """A service with a new revision that has all requests."""
+    """A service with a new revision, unless its template is the same. Without a word about traffic
+    the latest revision has all requests.
+    """
     template = body["spec"]["template"]
     account = template["spec"].get("serviceAccountName")
     if account and not world.has_account(account):
@@ -431,6 +433,13 @@ def _serve(world: World, key: str, body: Json) -> Json:
     service, old = body["metadata"]["name"], world.resources.get(key, {})
     number = old.get("metadata", {}).get("generation", 0) + 1
     revision = template["metadata"].get("name") or f"{service}-{number:05}"
+    if old and old["spec"]["template"] == template:
+        revision = old["status"]["latestReadyRevisionName"]
+    everything = [{"percent": 100, "latestRevision": True}]
+    traffic = [
+        each | {"revisionName": each.get("revisionName") or revision}
+        for each in body["spec"].get("traffic") or everything
+    ]
     ready = {"type": "Ready", "status": "True"}
     parts = [{**ready, "type": kind} for kind in ("ConfigurationsReady", "RoutesReady")]
     body |= {"apiVersion": "serving.knative.dev/v1", "kind": "Service"}
@@ -447,7 +456,7 @@ def _serve(world: World, key: str, body: Json) -> Json:
         "address": {"url": f"https://{service}-{NUMBER}.{REGION}.run.app"},
         "latestCreatedRevisionName": revision,
         "latestReadyRevisionName": revision,
-        "traffic": [{"revisionName": revision, "percent": 100, "latestRevision": True}],
+        "traffic": traffic,
     }
     world.resources[f"{key.rsplit('/', 2)[0]}/revisions/{revision}"] = {
         "apiVersion": "serving.knative.dev/v1",

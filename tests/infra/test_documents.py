@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from console.views import status_view
 from infra.store.documents import (
+    SCHEMA,
     SUMMARY_FIELDS,
     Summary,
     UnknownSchema,
@@ -54,6 +56,7 @@ from rollout.model import (
 )
 from rollout.spec.model import dump
 from rollout.state import Hold, Lease, ModelState, Verified
+from tests.assurance.golden.histories import list_files, load
 from tests.rollout.build import NOON, at, release
 
 ONE, TWO, THREE = (
@@ -577,6 +580,29 @@ def test_an_unknown_phase_is_refused_by_its_name() -> None:
     with pytest.raises(UnknownSchema) as refused:
         from_document(document)
     assert str(refused.value) == "rollout phase 'shadowing' is not known to this Slipway"
+
+
+def with_later_fields(part: Any, path: tuple[str, ...] = ()) -> Any:
+    """With a field in every map that a newer version of the same schema might extend."""
+    if isinstance(part, list):
+        return [with_later_fields(each, path) for each in part]
+    if not isinstance(part, dict) or "$time" in part:  # a time, in these files
+        return part
+    inner = {name: with_later_fields(value, (*path, name)) for name, value in part.items()}
+    is_open = path[-1:] != ("outputs",) and "spec" not in path
+    return inner | ({"a_later_field": 1} if is_open else {})
+
+
+@pytest.mark.parametrize("file", list_files(), ids=lambda file: file.stem)
+def test_fields_that_a_newer_version_of_the_schema_added_are_ignored(file: Path) -> None:
+    document = load(file)["documents"].get("models/tiny")
+    if document is None or document["schema"] != SCHEMA:
+        return
+    assert from_document(with_later_fields(document)) == from_document(document)
+
+
+def test_all_of_a_full_state_may_have_later_fields() -> None:
+    assert from_document(with_later_fields(to_document(FULL))) == FULL
 
 
 # ---- Releases

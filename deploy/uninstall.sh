@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# Removes from a project what bootstrap.sh, functions.sh, webhooks.sh and dashboard.sh made. Without
+# --yes it only prints the commands. The models' fleets, their documents and images are left, and named
+# at the end. Safe to run again; it may fail or be killed at any call.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source-path=SCRIPTDIR source=common.sh
+source ./common.sh
+
+usage() {
+  cat <<TEXT
+Usage: deploy/uninstall.sh --project=ID [--region=REGION] [--database=NAME] [--yes]
+
+Deletes Slipway's services, subscriptions, topics, task queue, tick, identities and their roles. Prints
+what it would do, and what it leaves; with --yes it does so. Messages that wait, dead letters among
+them, are lost. Retire the models first to remove their
+instances, too (slipway retire MODEL): while one is left, its identity and the firewall rule of the
+health checks are, too.
+
+  --project=ID      the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
+  --region=REGION   where the functions run (default: us-central1)
+  --database=NAME   the Firestore database of the documents (default: slipway)
+  --yes             do it
+TEXT
+}
+
+parse_common "$@"
+YES=false
+for argument in ${REST[@]+"${REST[@]}"}; do
+  case "$argument" in
+    --yes) YES=true ;;
+    *) fail "unknown argument $argument; see --help" ;;
+  esac
+done
+if [ "$YES" = false ]; then DRY_RUN=true; fi
+
+SERVICES=("$INTAKE" "$APPROVER" "$ALERT_INTAKE" "$ARTIFACT_INTAKE" "$NOTIFIER" "$RECONCILER"
+  slipway-webhooks slipway-dashboard)
+IDENTITIES=("${SERVICES[@]}" "$WAKER" slipway-invoker slipway-deployer slipway-publisher)
+SUBSCRIPTIONS=("$INTAKE_SUBSCRIPTION" "$APPROVER_SUBSCRIPTION" "$ALERT_SUBSCRIPTION"
+  "$IMAGE_SUBSCRIPTION" "$BUILD_SUBSCRIPTION" "$ARTIFACT_SUBSCRIPTION" "$NOTIFIER_SUBSCRIPTION"
+  "$RECONCILER_SUBSCRIPTION" "$DEAD_SUBSCRIPTION")
+TOPICS=("$RELEASES" "$APPROVALS" "$ALERTS" "$ARTIFACTS" "$WAKEUPS" "$STATUS" "$DEAD" "$CHECKS")
+in_project=(--project="$PROJECT")
+GONE="$ABSENT|could not be found|binding with the specified .* not found"
+
+# Deletes a resource, or a binding, if it is still there.
+delete() {
+  printf '%q ' "$@"
+  echo
+  if [ "$DRY_RUN" = false ]; then QUIET=true try "$GONE" "$@" || true; fi
+}
+
+# Takes a role on the project from an identity, under whatever condition.
+without_role() { # identity, role
+  delete gcloud projects remove-iam-policy-binding "$PROJECT" --role="$2" \
+    --member="serviceAccount:$(identity "$1")" --all --format=none --quiet
+}
+
+may_not_act_as() { # email of the account to act as
+  delete gcloud iam service-accounts remove-iam-policy-binding "$1" \
+    --member="serviceAccount:$(identity "$RECONCILER")" --role=roles/iam.serviceAccountUser \
+    "${in_project[@]}" --format=none --quiet
+}
+
+# Whether instances of a model may still run. Without --yes nothing is asked.
+has_fleets() {
+  local found
+  if [ "$DRY_RUN" = true ]; then return 1; fi
+  found="$(value gcloud compute instance-groups managed list "${in_project[@]}" \
+    --filter='name~^slipway-' --format='value(name)')" || exit
+  [ -n "$found" ]
+}
+
+roles() {
+  local who
+  for who in "$INTAKE" "$APPROVER" "$ALERT_INTAKE" "$NOTIFIER" "$RECONCILER"; do
+    without_role "$who" roles/datastore.user
+  done
+  for who in "$INTAKE" "$APPROVER" "$ALERT_INTAKE" "$ARTIFACT_INTAKE" "$NOTIFIER" "$RECONCILER" \
+    slipway-dashboard; do
+    without_role "$who" roles/datastore.viewer
+  done
+  without_role "$INTAKE" roles/artifactregistry.reader
+  without_role "$RECONCILER" "projects/$PROJECT/roles/$RECONCILER_ROLE"
+  without_role "$RECONCILER" roles/monitoring.viewer
+  for who in roles/run.sourceDeveloper roles/run.builder roles/logging.logWriter roles/logging.viewer; do
+    without_role slipway-deployer "$who"
+  done
+  may_not_act_as "$(project_number)-compute@developer.gserviceaccount.com"
+  if [ "$DRY_RUN" = true ] || exists gcloud iam roles describe "$RECONCILER_ROLE" "${in_project[@]}"; then
+    delete gcloud iam roles delete "$RECONCILER_ROLE" "${in_project[@]}" --format=none --quiet
+  fi
+}
+
+# What instances need while they serve.
+for_instances() {
+  local role
+  delete gcloud compute firewall-rules delete slipway-health-checks "${in_project[@]}" --quiet
+  for role in roles/artifactregistry.reader roles/logging.logWriter roles/monitoring.metricWriter; do
+    without_role slipway-model "$role"
+  done
+  delete gcloud iam service-accounts delete "$(identity slipway-model)" "${in_project[@]}" --quiet
+}
+
+# First what starts work, then what does it.
+delete gcloud scheduler jobs delete slipway-tick --location="$REGION" "${in_project[@]}" --quiet
+for name in "${SUBSCRIPTIONS[@]}"; do
+  delete gcloud pubsub subscriptions delete "$name" "${in_project[@]}"
+done
+for name in "${SERVICES[@]:0:6}"; do
+  delete gcloud pubsub subscriptions delete "$name-check" "${in_project[@]}"
+done
+for name in "${SERVICES[@]}"; do
+  delete gcloud run services delete "$name" --region="$REGION" "${in_project[@]}" --quiet
+done
+delete gcloud tasks queues delete "$QUEUE" --location="$REGION" "${in_project[@]}" --quiet
+for name in "${TOPICS[@]}"; do
+  delete gcloud pubsub topics delete "$name" "${in_project[@]}"
+done
+roles
+fleets="while instances of models run, their identity and the firewall rule slipway-health-checks"
+if has_fleets; then KEPT=true; else
+  for_instances
+  KEPT=false
+fi
+for name in "${IDENTITIES[@]}"; do
+  delete gcloud iam service-accounts delete "$(identity "$name")" "${in_project[@]}" --quiet
+done
+
+cat <<TEXT
+
+$([ "$DRY_RUN" = true ] && echo "Nothing was done: add --yes to run these commands. Then these are left" ||
+  echo "Slipway is removed. Left are") ($([ "$KEPT" = true ] && echo "$fleets, too" || echo "$fleets stay, too")):
+
+  the models' fleets, and the load balancer slipway-gateway: they go on serving without Slipway
+    gcloud compute instance-groups managed list --filter='name~^slipway-' --project=$PROJECT
+    gcloud compute instance-templates list --filter='name~^slipway-' --project=$PROJECT
+    gcloud compute backend-services list --filter='name~^slipway-' --project=$PROJECT
+    gcloud compute url-maps list --filter='name~^slipway-' --project=$PROJECT
+  the documents and the settings, which are protected against deletion
+    gcloud firestore databases update --database='$DATABASE' --no-delete-protection --project=$PROJECT
+    gcloud firestore databases delete --database='$DATABASE' --project=$PROJECT
+    gcloud firestore databases update --database=$SETTINGS_DATABASE --no-delete-protection --project=$PROJECT
+    gcloud firestore databases delete --database=$SETTINGS_DATABASE --project=$PROJECT
+  the images of the functions, which other services may share
+    gcloud artifacts docker images list $REGION-docker.pkg.dev/$PROJECT/$IMAGE_REPOSITORY
+  the topics $IMAGES and $BUILDS, on which Google publishes for others, too
+    gcloud pubsub topics delete $IMAGES $BUILDS --project=$PROJECT
+  secrets, logs, alert policies, and the APIs that bootstrap.sh enabled
+
+A task queue's name cannot be used again for three days: install Slipway again after that.
+TEXT
