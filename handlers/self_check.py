@@ -84,7 +84,7 @@ def _documents(world: World) -> Iterator[str]:
     from infra.store.documents import from_document
 
     try:
-        load_project_policy(world.store, world.store.get_many([POLICY]))
+        load_project_policy(world.store, world.store.get_many([POLICY]), world.project)
     except ValueError as error:
         yield str(error)
     unreadable = []

@@ -490,7 +490,8 @@ def test_the_deployer_grants_nothing_and_moves_no_subscription() -> None:
     of_subscriptions = {role for role, name in roles if name in dry_run_subscriptions()}
     assert of_subscriptions == {"roles/pubsub.viewer"}
     assert {(role, name) for role, name in roles if role == "roles/pubsub.publisher"} == {
-        ("roles/pubsub.publisher", "model-releases")
+        ("roles/pubsub.publisher", "model-releases"),
+        ("roles/pubsub.publisher", "slipway-checks"),
     }
     assert {role for role, name in roles if name == PROJECT} == {
         "roles/run.sourceDeveloper",
@@ -681,40 +682,3 @@ def test_a_script_prints_its_usage_and_names_a_missing_argument(name: str) -> No
     unknown = script(name, f"--project={PROJECT}", "--dry-run", "--color=blue")
     assert unknown.returncode == 1
     assert "--color=blue" in unknown.stderr
-<<<<<<< HEAD
-=======
-
-
-@pytest.mark.wide
-def test_gcloud_accepts_every_command_and_flag(tmp_path: Path) -> None:
-    gcloud = require_program("gcloud")
-    every = [
-        *dry_run("bootstrap.sh"),
-        *dry_run("functions.sh"),
-        *dry_run("prometheus.sh"),
-        *dry_run("webhooks.sh", "--secret=hooks"),
-        *dry_run("dashboard.sh", f"--viewer={VIEWER}"),
-        *run_against_existing(tmp_path, "bootstrap.sh"),
-        *run_against_existing(tmp_path, "prometheus.sh"),
-        *run_against_existing(tmp_path, "functions.sh"),
-        *dry_run("uninstall.sh"),
-    ]
-    distinct = sorted({shlex.join(command) for command in every})
-    commands = tmp_path / "commands.json"
-    commands.write_text(json.dumps([{"command_string": command} for command in distinct]))
-    linted = subprocess.run(
-        [gcloud, "meta", "lint-gcloud-commands", f"--commands-file={commands}"],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        env=os.environ | {"CLOUDSDK_CONFIG": str(tmp_path / "config")},
-    )
-    assert linted.returncode == 0, linted.stderr
-    verdicts = json.loads(linted.stdout)
-    assert len(verdicts) == len(distinct)
-    assert [
-        (verdict["command_string"], verdict["error_message"])
-        for verdict in verdicts
-        if not verdict["success"]
-    ] == []
->>>>>>> 1bf0a21 (Roll out Slipway itself, go back and uninstall by one command)

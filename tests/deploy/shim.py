@@ -84,12 +84,16 @@ class Shim:
         match words.verb:
             case "describe":
                 found = self.request("GET", resource, {})
+                if words.flag("flatten") == "status.traffic[]":
+                    return [{"status": {"traffic": each}} for each in found["status"]["traffic"]]
                 return _flatten(found) if words.flag("flatten") else found
             case "create":
                 return self._create(words, resource, name)
             case "update":
                 body = _BODIES[words.kind](words)
                 return self.request("PATCH", resource, body, updateMask=",".join(body))
+            case "delete":
+                return self.request("DELETE", resource, {})
             case "add-iam-policy-binding" | "remove-iam-policy-binding":
                 return self._bind(words, resource)
         raise AssertionError(f"unknown command: {words}")
@@ -116,7 +120,7 @@ class Shim:
         same = [
             each
             for each in policy["bindings"]
-            if (each["role"], each.get("condition")) == (role, condition)
+            if each["role"] == role and (words.flag("all") or each.get("condition") == condition)
         ]
         members = dict.fromkeys(name for each in same for name in each["members"])
         if words.verb.startswith("add"):
@@ -317,7 +321,7 @@ def _deploy(shim: Shim, words: Words) -> Json:
             "timeoutSeconds": words.number("timeout"),
             "containerConcurrency": words.number("concurrency"),
         }
-    body = {
+    body: Json = {
         "metadata": {
             "name": name,
             "annotations": {"run.googleapis.com/ingress": words.flag("ingress")},
@@ -325,6 +329,12 @@ def _deploy(shim: Shim, words: Words) -> Json:
         },
         "spec": {"template": {"metadata": {"annotations": annotations}, "spec": spec}},
     }
+    if words.flag("no-traffic"):
+        old = shim.world.services()[name]["status"]["traffic"]
+        serving = [each | {"latestRevision": False} for each in old if each.get("percent")]
+        others = [each for each in old if each.get("tag") not in (None, words.flag("tag"))]
+        latest = {"tag": words.flag("tag"), "latestRevision": True}
+        body["spec"]["traffic"] = [*serving, *others, latest]
     services = f"v1/namespaces/{PROJECT}/services"
     if f"run/namespaces/{PROJECT}/services/{name}" in shim.world.resources:
         return shim.request("PUT", ("run", f"{services}/{name}"), body)
@@ -351,7 +361,50 @@ def _environment(words: Words) -> list[Json]:
     ]
 
 
+def _update_traffic(shim: Shim, words: Words) -> Json:
+    """All requests to one revision; a tag to another one."""
+    name = words.names[0]
+    address = "run", f"v1/namespaces/{PROJECT}/services/{name}"
+    service = shim.request("GET", address, {})
+    serving = words.flag("to-revisions").removesuffix("=100")
+    tag, _, revision = words.flag("set-tags").partition("=")
+    service["spec"]["traffic"] = [
+        {"revisionName": serving, "percent": 100},
+        {"revisionName": revision, "tag": tag},
+    ]
+    return shim.request("PUT", address, service)
+
+
+def _publish(shim: Shim, words: Words) -> Json:
+    attributes = dict(each.split("=") for each in words.flag("attribute").split(","))
+    message = {"data": words.flag("message"), "attributes": attributes}
+    path = f"{_PROJECT}/topics/{words.names[0]}:publish"
+    return shim.request("POST", ("pubsub", path), {"messages": [message]})
+
+
+def _read_log(shim: Shim, words: Words) -> list[Json]:
+    """The answer of the revision to which the subscription of its checks pushes."""
+    revision, _, check = re.findall(r'"([^"]*)"', words.names[0])
+    for topic, message in shim.world.published:
+        given = message.get("attributes", {})
+        if topic != "slipway-checks" or given.get("check") != check:
+            continue
+        service = given["service"]
+        found = shim.world.services()[service]
+        tagged = [each for each in found["status"]["traffic"] if each.get("tag") == "next"]
+        push = shim.world.subscriptions()[f"{service}-check"].get("pushConfig", {})
+        url = found["status"]["url"].replace("https://", "https://next---")
+        is_reached = push.get("pushEndpoint", "").startswith(url)
+        if is_reached and [each["revisionName"] for each in tagged] == [revision]:
+            return [{"jsonPayload": {"answer": shim.world.answer}}]
+    return []
+
+
 _SPECIAL: dict[str, Callable[[Shim, Words], Any]] = {
+    "compute instance-groups managed list": lambda shim, words: shim.world.fleets,
+    "logging read": _read_log,
+    "pubsub topics publish": _publish,
+    "run services update-traffic": _update_traffic,
     "beta services identity create": _identity,
     "firestore indexes fields list": _list_fields,
     "firestore indexes fields update": _update_field,

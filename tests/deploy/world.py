@@ -57,6 +57,9 @@ class World:
         self._refused: dict[str, int] = {}
         self.published: list[tuple[str, Json]] = []
         self.operations: dict[str, Json] = {}
+        self.answer = "right"
+        """What new revisions answer to their self-check."""
+        self.fleets: list[Json] = []
         self._number = 0
 
     def state(self) -> Json:
