@@ -329,6 +329,9 @@ def _deploy(shim: Shim, words: Words) -> Json:
         },
         "spec": {"template": {"metadata": {"annotations": annotations}, "spec": spec}},
     }
+    if f"run/namespaces/{PROJECT}/services/{name}" in shim.world.resources:
+        generation = shim.world.services()[name]["metadata"]["generation"] + 1
+        body["spec"]["template"]["metadata"]["name"] = f"{name}-{generation:05}"
     if words.flag("no-traffic"):
         old = shim.world.services()[name]["status"]["traffic"]
         serving = [each | {"latestRevision": False} for each in old if each.get("percent")]
