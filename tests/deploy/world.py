@@ -480,6 +480,18 @@ def _secrets(template: Json) -> list[str]:
     ]
 
 
+def _compute_resource(world: World, key: str, method: str, operation: Json) -> Json:
+    """Read or delete one."""
+    if method == "GET" and "/images/" in key:
+        return {"selfLink": operation["targetLink"], "name": key.rpartition("/")[2]}
+    if key not in world.resources:
+        raise Refusal(404, "NOT_FOUND", f"The resource '{key.partition('/')[2]}' was not found")
+    if method == "GET":
+        return world.resources[key]
+    _delete(world, key)
+    return operation | {"operationType": "delete"}
+
+
 def _compute(
     world: World, key: str, method: str, verb: str, query: Mapping[str, str], body: Json
 ) -> Json:
@@ -498,12 +510,8 @@ def _compute(
         names = [f"{REGION}-{letter}" for letter in "abf"]
         zones = [{"name": each, "selfLink": f"{link}/{each}", "region": region} for each in names]
         return {"items": zones}
-    if method == "GET":
-        if "/images/" in key:
-            return {"selfLink": link, "name": last}
-        if key not in world.resources:
-            raise Refusal(404, "NOT_FOUND", f"The resource '{key.partition('/')[2]}' was not found")
-        return world.resources[key]
+    if method in ("GET", "DELETE"):
+        return _compute_resource(world, key, method, operation)
     if method == "POST" and last in ("firewalls", "instances"):
         name = body["name"]
         if f"{key}/{name}" in world.resources:
