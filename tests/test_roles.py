@@ -21,6 +21,7 @@ from infra.bus.embedded import EmbeddedBus
 from infra.fleet.naming import PREFIX
 from infra.identity.compute import PERMISSIONS
 from infra.registry.emulated import EmulatedRegistry
+from infra.store.databases import TwoDatabases
 from infra.wiring import World
 from tests.scenario import Scenario
 from tests.test_deploy import dry_run, flag, starting_with
@@ -252,7 +253,7 @@ def test_the_intake_works_without_compute_engine() -> None:
     bus = EmbeddedBus(story.clock)
     world = World(
         story.clock,
-        lambda: story.store,
+        lambda: TwoDatabases(story.store, story.settings),
         lambda: bus,
         lambda: pytest.fail("the intake used Compute Engine"),
         registry=EmulatedRegistry,
