@@ -22,9 +22,10 @@ from handlers import self_test
 from infra.identity.google import GoogleIdentity
 from infra.identity.needs import Instance
 from infra.identity.record import LAST_TICK, function_to_document
+from infra.settings import POLICY
 from infra.store.port import Delete, Put, StoreError
 from infra.store.sqlite import SqliteStore
-from infra.wiring import World, make_world
+from infra.wiring import World, make_settings, make_world
 from local.topics import make_topics
 from tests.console.terminal import run
 from tests.console.test_doctor import NATIVE
@@ -178,9 +179,12 @@ class Project:
 @pytest.fixture
 def slipway(pubsub_emulator: str, project: str, tmp_path: Path) -> Iterator[Project]:
     google = Google(project)
-    world = make_world(
-        {"SLIPWAY_STORE": f"sqlite:{tmp_path}/s.sqlite", "GOOGLE_CLOUD_PROJECT": project}
-    )
+    environment = {
+        "SLIPWAY_STORE": f"sqlite:{tmp_path}/s.sqlite",
+        "GOOGLE_CLOUD_PROJECT": project,
+    }
+    world = make_world(environment)
+    make_settings(environment).commit(Put(POLICY, {}))
     with google_apis(google.answer) as url, grpc.insecure_channel(pubsub_emulator) as channel:
         subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
         made = Project(project, google, url, world, pubsub_emulator, subscriber)
