@@ -80,7 +80,7 @@ class Policy:
     boot_images: tuple[str, ...] = ()
     reservations: tuple[str, ...] = ()
     require_digest: bool = False
-    project: str = ""
+    project: str = field(default="", compare=False)
     prices: Prices = field(default_factory=Prices)
     is_signed: IsSigned = field(default=never_signed, compare=False)
 
