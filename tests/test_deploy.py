@@ -497,6 +497,7 @@ def test_the_deployer_grants_nothing_and_moves_no_subscription() -> None:
         "roles/run.sourceDeveloper",
         "roles/run.builder",
         "roles/logging.logWriter",
+        "roles/logging.viewer",
     }
     may_be = {name for role, name in roles if role == "roles/iam.serviceAccountUser"}
     deploys = starting_with("run deploy", dry_run("functions.sh"))
