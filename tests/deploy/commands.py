@@ -44,6 +44,10 @@ exit "${code:-99}"
 """
 
 
+_KEPT = "#!/bin/bash\ncat >/dev/null\nprintf 409\n"
+"""Firestore's answer to the first policy, where there is a policy (tests/test_first_policy.py)."""
+
+
 class Commands:
     """`run("bootstrap.sh", …)` runs a script; `answer` gets each of its gcloud commands."""
 
@@ -52,7 +56,11 @@ class Commands:
         self.process: subprocess.Popen[str] | None = None
         programs = folder / "programs"
         programs.mkdir()
-        for name, text in (("gcloud", _CLIENT), ("sleep", "#!/bin/bash\n")):
+        for name, text in (
+            ("gcloud", _CLIENT),
+            ("sleep", "#!/bin/bash\n"),
+            ("curl", _KEPT),
+        ):
             (programs / name).write_text(text)
             (programs / name).chmod(0o755)
         commands = self

@@ -403,7 +403,14 @@ def _read_log(shim: Shim, words: Words) -> list[Json]:
     return []
 
 
+def _no_subnetwork(shim: Shim, words: Words) -> Json:
+    """The network is not the project's own."""
+    raise Refusal(404, "NOT_FOUND", f"The resource '{words.names[0]}' was not found")
+
+
 _SPECIAL: dict[str, Callable[[Shim, Words], Any]] = {
+    "auth print-access-token": lambda shim, words: {},
+    "compute networks subnets describe": _no_subnetwork,
     "compute instance-groups managed list": lambda shim, words: shim.world.fleets,
     "logging read": _read_log,
     "pubsub topics publish": _publish,
