@@ -33,12 +33,13 @@ first_policy() {
   local request=(curl -sS --retry 6 -o /dev/null -w '%{http_code}' -X POST
     "$documents/settings?documentId=policy" -H @- -H 'Content-Type: application/json'
     -H "X-Goog-User-Project: $PROJECT" -d "$(conservative_policy)")
-  local status
+  local token status
   printf '%q ' "${request[@]}"
   echo
   if [ "$DRY_RUN" = true ]; then return; fi
   # The token is a header on the standard input, so that no list of processes shows it.
-  status="$(gcloud auth print-access-token | sed 's/^/Authorization: Bearer /' | "${request[@]}")"
+  token="$(value gcloud auth print-access-token)"
+  status="$(printf 'Authorization: Bearer %s' "$token" | "${request[@]}")"
   case "$status" in
     200) echo "Wrote a policy that allows little. A refusal says how to allow more, for example:" &&
       echo "  slipway policy allow --project=$PROJECT exposure=external hosts=models.example.com" ;;

@@ -15,11 +15,12 @@ ROOT = Path(__file__).parents[2]
 
 
 class Call(NamedTuple):
-    """A command without `gcloud` itself, the folder it runs in, and what it reads."""
+    """A command: its arguments, the folder it runs in, what it reads, and the program's name."""
 
     arguments: list[str]
     directory: str
     input: str
+    program: str = "gcloud"
 
 
 class Answer(NamedTuple):
@@ -34,9 +35,9 @@ class Answer(NamedTuple):
 # A process of bash for each command, since bash itself can speak TCP: 4 ms instead of seconds.
 _CLIENT = """#!/bin/bash
 input=""
-case " $* " in *=-\\ *) input="$(cat)" ;; esac
+case " $* " in *=-\\ * | *@-\\ *) input="$(cat)" ;; esac
 exec 3<>"/dev/tcp/127.0.0.1/$GCLOUD_PORT"
-printf '%s\\0' "$#" "$PWD" "$input" "$@" >&3
+printf '%s\\0' "${0##*/}" "$#" "$PWD" "$input" "$@" >&3
 IFS= read -r -d '' code <&3 && IFS= read -r -d '' output <&3 && IFS= read -r -d '' errors <&3
 printf '%s' "$output"
 printf '%s' "$errors" >&2
@@ -44,32 +45,29 @@ exit "${code:-99}"
 """
 
 
-_KEPT = "#!/bin/bash\ncat >/dev/null\nprintf 409\n"
-"""Firestore's answer to the first policy, where there is a policy (tests/test_first_policy.py)."""
-
-
 class Commands:
-    """`run("bootstrap.sh", …)` runs a script; `answer` gets each of its gcloud commands."""
+    """`run("bootstrap.sh", …)` runs a script; `answer` gets each command of these programs."""
 
-    def __init__(self, answer: Callable[[Call], Answer], folder: Path) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Call], Answer],
+        folder: Path,
+        programs_answered: tuple[str, ...] = ("gcloud",),
+    ) -> None:
         self.answer = answer
         self.process: subprocess.Popen[str] | None = None
         programs = folder / "programs"
         programs.mkdir()
-        for name, text in (
-            ("gcloud", _CLIENT),
-            ("sleep", "#!/bin/bash\n"),
-            ("curl", _KEPT),
-        ):
-            (programs / name).write_text(text)
+        for name in (*programs_answered, "sleep"):
+            (programs / name).write_text("#!/bin/bash\n" if name == "sleep" else _CLIENT)
             (programs / name).chmod(0o755)
         commands = self
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
-                count = int(self._text())
+                program, count = self._text(), int(self._text())
                 directory, given = self._text(), self._text()
-                call = Call([self._text() for _ in range(count)], directory, given)
+                call = Call([self._text() for _ in range(count)], directory, given, program)
                 code, output, errors = commands.answer(call)
                 self.wfile.write(f"{code}\0{output}\0{errors}\0".encode())
 

@@ -44,7 +44,7 @@ class Scripts:
         """What would have lost messages."""
         self.fault_at: Callable[[int, Call], Fault | None] = lambda number, call: None
         self._shim = Shim(world)
-        self._commands = Commands(self._answer, folder)
+        self._commands = Commands(self._answer, folder, ("gcloud", "curl"))
 
     def run(self, command: str, **environment: str) -> Answer:
         self.calls = []
@@ -60,6 +60,8 @@ class Scripts:
         fault = self.fault_at(len(self.calls), call)
         self.calls.append(call)
         served = {name: image(each) for name, each in self.world.services().items()}
+        if call.program == "curl" and fault in _ERRORS:
+            return self._curl(call, fault)
         if fault in (Fault.REFUSED, Fault.BUSY):
             return Answer(1, "", _ERRORS[fault])
         if fault is Fault.KILLED_BEFORE:
@@ -69,6 +71,14 @@ class Scripts:
         if fault is Fault.KILLED_AFTER:
             return self._kill()
         return Answer(1, "", _ERRORS[fault]) if fault else answer
+
+    def _curl(self, call: Call, fault: Fault) -> Answer:
+        """curl repeats by itself what is busy or lost, and prints the last status."""
+        if fault is Fault.REFUSED:
+            return Answer(0, "403")
+        if fault is Fault.LOST:
+            self._shim(call)
+        return self._shim(call)
 
     def _kill(self) -> Answer:
         assert self._commands.process is not None

@@ -7,10 +7,13 @@ It is for fault injection, which runs the scripts hundreds of times.
 from __future__ import annotations
 
 import base64
+import itertools
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 
@@ -22,6 +25,7 @@ _HERE = f"{_PROJECT}/locations/{REGION}"
 _NAMES = {
     "artifacts repositories": ("artifactregistry", f"{_HERE}/repositories/"),
     "compute firewall-rules": ("compute", f"compute/{_PROJECT}/global/firewalls/"),
+    "compute networks subnets": ("compute", f"compute/{_PROJECT}/regions/{REGION}/subnetworks/"),
     "compute instances": ("compute", f"compute/{_PROJECT}/zones/{REGION}-a/instances/"),
     "firestore databases": ("firestore", f"{_PROJECT}/databases/"),
     "iam roles": ("iam", f"{_PROJECT}/roles/"),
@@ -66,11 +70,26 @@ class Shim:
         self.world = world
 
     def __call__(self, call: Call) -> Answer:
+        if call.program == "curl":
+            return self._curl(call)
         words = _parse(call)
         try:
-            return Answer(0, _format(self._run(words), words.flag("format")))
+            form = "value(token)" if words.kind == "auth" else words.flag("format")
+            return Answer(0, _format(self._run(words), form))
         except Refusal as refusal:
             return Answer(1, "", _errors(words, refusal))
+
+    def _curl(self, call: Call) -> Answer:
+        """A request to Firestore; the answer is its status."""
+        after = dict(itertools.pairwise(call.arguments))
+        url = urlsplit(next(each for each in call.arguments if each.startswith("http")))
+        query, body = dict(parse_qsl(url.query)), json.loads(after["-d"])
+        assert call.input == "Authorization: Bearer token"
+        try:
+            self.world.request("firestore", after["-X"], url.path.lstrip("/"), query, body)
+        except Refusal as refusal:
+            return Answer(0, str(refusal.code))
+        return Answer(0, "200")
 
     def request(self, method: str, address: tuple[str, str], body: Json, **query: str) -> Json:
         return self.world.request(*(address[0], method, address[1], query, body))
@@ -146,7 +165,7 @@ def _parse(call: Call) -> Words:
         if each.startswith("--"):
             name, _, value = each[2:].partition("=")
             flags[name] = value or "yes"
-    for length in (4, 3, 2):
+    for length in (5, 4, 3, 2):
         *kind, verb = plain[:length]
         if " ".join(kind) in _NAMES or " ".join([*kind, verb]) in _SPECIAL:
             return Words(" ".join(kind), verb, plain[length:], flags, call)
@@ -262,6 +281,16 @@ def _update_field(shim: Shim, words: Words) -> Json:
     part = "ttlConfig" if "ttls" in words.kind else "indexConfig"
     address = "firestore", f"{_PROJECT}/{group}/fields/{words.names[0]}"
     return shim.request("PATCH", address, {part: {}}, updateMask=part)
+
+
+def _subnet(shim: Shim, words: Words) -> Json:
+    api, path = _NAMES["compute networks subnets"]
+    address = api, f"{path}{words.names[0]}/setPrivateIpGoogleAccess"
+    return shim.request("POST", address, {"privateIpGoogleAccess": True})
+
+
+def _token(shim: Shim, words: Words) -> Json:
+    return {"token": "token"}
 
 
 def _undelete(shim: Shim, words: Words) -> Json:
@@ -403,18 +432,13 @@ def _read_log(shim: Shim, words: Words) -> list[Json]:
     return []
 
 
-def _no_subnetwork(shim: Shim, words: Words) -> Json:
-    """The network is not the project's own."""
-    raise Refusal(404, "NOT_FOUND", f"The resource '{words.names[0]}' was not found")
-
-
 _SPECIAL: dict[str, Callable[[Shim, Words], Any]] = {
-    "auth print-access-token": lambda shim, words: {},
-    "compute networks subnets describe": _no_subnetwork,
     "compute instance-groups managed list": lambda shim, words: shim.world.fleets,
     "logging read": _read_log,
     "pubsub topics publish": _publish,
     "run services update-traffic": _update_traffic,
+    "auth print-access-token": _token,
+    "compute networks subnets update": _subnet,
     "beta services identity create": _identity,
     "firestore indexes fields list": _list_fields,
     "firestore indexes fields update": _update_field,

@@ -44,6 +44,7 @@ def imitation() -> Iterator[Imitation]:
 @pytest.fixture
 def commands(imitation: Imitation, gcloud_host: Host, tmp_path: Path) -> Iterator[Commands]:
     commands = Commands(Gcloud(gcloud_host, imitation, tmp_path), tmp_path)
+    commands.environment |= imitation.environment(tmp_path)  # curl sends a request of its own
     yield commands
     commands.close()
 

@@ -17,6 +17,7 @@ PROJECT = "slipway-project"
 NUMBER = "1234567890"
 REGION = "us-central1"
 STORAGE_AGENT = f"service-{NUMBER}@gs-project-accounts.iam.gserviceaccount.com"
+SUBNETWORK = f"compute/projects/{PROJECT}/regions/{REGION}/subnetworks/default"
 
 Json = dict[str, Any]
 
@@ -46,7 +47,8 @@ class World:
     def __init__(self) -> None:
         default = f"{NUMBER}-compute@developer.gserviceaccount.com"
         self.resources: dict[str, Json] = {
-            f"iam/projects/{PROJECT}/serviceAccounts/{default}": {"email": default}
+            f"iam/projects/{PROJECT}/serviceAccounts/{default}": {"email": default},
+            SUBNETWORK: {"name": "default", "privateIpGoogleAccess": False},
         }
         self.policies: dict[str, Json] = {}
         self.enabled = {"serviceusage", "cloudresourcemanager", "storage", "iap", "logging"}
@@ -166,6 +168,7 @@ def chosen(service: Json) -> Json:
 
 _IDS = {  # of a new resource: in the query, or in the body
     "databases": "databaseId",
+    "settings": "documentId",
     "repositories": "repositoryId",
     "secrets": "secretId",
     "serviceAccounts": "accountId",
@@ -296,6 +299,8 @@ def _check(world: World, key: str, body: Json) -> None:
         account = body.get("pushConfig", {}).get("oidcToken", {}).get("serviceAccountEmail")
         if account and not world.has_account(account):
             raise invalid(f"Service account {account} does not exist.")
+    if "/documents/" in key:
+        world.get(key.partition("/documents/")[0])
     if "/jobs/" in key and f"pubsub/{body['pubsubTarget']['topicName']}" not in world.resources:
         raise not_found(body["pubsubTarget"]["topicName"])
 
@@ -519,13 +524,14 @@ def _compute(
         link = f"{link}/{name}"
         world.resources[f"{key}/{name}"] = body | {"selfLink": link}
         operation |= {"operationType": "insert", "targetLink": link}
-    if last in ("setMetadata", "reset"):
-        instance = world.get(key.rpartition("/")[0])
+    if last in ("setMetadata", "reset", "setPrivateIpGoogleAccess"):
+        resource = world.get(key.rpartition("/")[0])
         operation["targetLink"] = link.rpartition("/")[0]
-        if last == "setMetadata":
-            instance["metadata"] = body
+        resource |= {"setMetadata": {"metadata": body}, "reset": {}}.get(last, body)
     if "/zones/" in key:
         here = operation["zone"] = link.partition("/instances")[0]
+    elif "/regions/" in key:
+        here = operation["region"] = link.partition("/subnetworks")[0]
     else:
         here = link.partition("/global")[0] + "/global"
     return operation | {"selfLink": f"{here}/operations/{operation['name']}"}
