@@ -110,3 +110,18 @@ def test_what_earlier_versions_granted_the_deployer_is_taken_away(
     live.policies[subscription]["bindings"].append(binding)
     scripts_on(live).run("bootstrap.sh").check()
     assert live.state() == before
+
+
+def test_what_is_delivered_is_retried_and_what_people_sent_is_kept(live: World) -> None:
+    hints = {"model-wakeups-reconciler", "model-rollout-status-notifier"}
+    for name, each in live.subscriptions().items():
+        assert each["expirationPolicy"] == {}, f"{name} never expires"
+        if name == "model-releases-dead-kept":
+            continue
+        assert each["retryPolicy"]["minimumBackoff"] == "10s"
+        assert ("deadLetterPolicy" in each) == (name not in hints), name
+        token = each["pushConfig"]["oidcToken"]
+        assert each["pushConfig"]["pushEndpoint"].startswith(token["audience"])
+        assert token["serviceAccountEmail"].startswith("slipway-invoker@")
+    (tick,) = live.named("cloudscheduler/").values()
+    assert (tick["schedule"], tick["timeZone"]) == ("* * * * *", "Etc/UTC")

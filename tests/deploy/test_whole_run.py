@@ -19,7 +19,7 @@ from tests.deploy.documented import documented
 from tests.deploy.faults import Scripts
 from tests.deploy.imitation import Imitation
 from tests.deploy.real import Gcloud
-from tests.deploy.world import NUMBER, PROJECT, Refusal, World
+from tests.deploy.world import NUMBER, PROJECT, REGION, Refusal, World
 
 pytestmark = [pytest.mark.wide, pytest.mark.timeout(900)]
 PLACEHOLDERS = {
@@ -27,6 +27,7 @@ PLACEHOLDERS = {
     "my-project": PROJECT,
     "URL": "https://slipway-approver.example",
     "NUMBER": NUMBER,
+    "REGION": REGION,
     "OWNER": "owner",
     "REPOSITORY": "repository",
     "BUCKET": "shop-weights",
@@ -85,7 +86,11 @@ def test_what_only_a_later_run_does_is_done_by_the_real_gcloud(
     scripts = scripts_on(copy.deepcopy(earlier))
     scripts.run("bootstrap.sh").check()
     assert scripts.world.state() == after, "it brings the project up to date"
-    first = {" ".join(call.arguments[:3]): call for call in reversed(scripts.calls)}
+    first = {
+        " ".join(call.arguments[:3]): call
+        for call in reversed(scripts.calls)
+        if call.program == "gcloud"
+    }
     imitation.world = earlier
     for call in first.values():
         command = ["bash", "-c", shlex.join(["gcloud", *call.arguments])]
@@ -169,14 +174,27 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
+def reader_has(world: World) -> None:
+    """What the docs expect to exist beside Slipway, or from an earlier version of it."""
+    accounts = f"iam/projects/{PROJECT}/serviceAccounts"
+    for key in (
+        "storage/b/shop-weights",
+        f"pubsub/projects/{PROJECT}/topics/security-reviews",
+        f"firestore/projects/{PROJECT}/databases/(default)",
+        f"secretmanager/projects/{PROJECT}/secrets/tiny_hugging-face-token",
+    ):
+        world.resources[key] = {"name": key.rpartition("/")[2], "id": key.rpartition("/")[2]}
+    reconciler = f"serviceAccount:slipway-reconciler@{PROJECT}.iam.gserviceaccount.com"
+    binding = {"role": "roles/iam.serviceAccountUser", "members": [reconciler]}
+    default = f"{accounts}/{NUMBER}-compute@developer.gserviceaccount.com"
+    world.policies[default] = {"bindings": [binding], "etag": "0000", "version": 1}
+
+
 def test_every_documented_command_is_accepted(
     commands: Commands, imitation: Imitation, live: World, checkout: Path
 ) -> None:
     imitation.world = live
-    live.resources["storage/b/shop-weights"] = {"name": "shop-weights", "id": "shop-weights"}
-    topic = f"pubsub/projects/{PROJECT}/topics/security-reviews"
-    live.resources[topic] = {"name": topic}
-    live.resources[f"firestore/projects/{PROJECT}/databases/(default)"] = {}
+    reader_has(live)
     words = re.compile(rf"(?<![\w$-])({'|'.join(PLACEHOLDERS)})(?!\w)")
     refused = {}
     for where, command in documented():

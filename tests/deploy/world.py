@@ -487,8 +487,14 @@ def _secrets(template: Json) -> list[str]:
 
 def _compute_resource(world: World, key: str, method: str, operation: Json) -> Json:
     """Read or delete one."""
+    link, last = operation["targetLink"], key.rpartition("/")[2]
+    if last == "zones":
+        region = f"http://compute.google.example/compute/v1/projects/{PROJECT}/regions/{REGION}"
+        names = [f"{REGION}-{letter}" for letter in "abf"]
+        zones = [{"name": each, "selfLink": f"{link}/{each}", "region": region} for each in names]
+        return {"items": zones}
     if method == "GET" and "/images/" in key:
-        return {"selfLink": operation["targetLink"], "name": key.rpartition("/")[2]}
+        return {"selfLink": link, "name": last}
     if key not in world.resources:
         raise Refusal(404, "NOT_FOUND", f"The resource '{key.partition('/')[2]}' was not found")
     if method == "GET":
@@ -510,14 +516,11 @@ def _compute(
         "operationType": "update",
         "targetLink": link,
     }
-    if method == "GET" and last == "zones":
-        region = f"http://compute.google.example/compute/v1/projects/{PROJECT}/regions/{REGION}"
-        names = [f"{REGION}-{letter}" for letter in "abf"]
-        zones = [{"name": each, "selfLink": f"{link}/{each}", "region": region} for each in names]
-        return {"items": zones}
     if method in ("GET", "DELETE"):
         return _compute_resource(world, key, method, operation)
-    if method == "POST" and last in ("firewalls", "instances"):
+    if method == "PATCH":
+        world.get(key).update(body)
+    if method == "POST" and last in ("firewalls", "instances", "routers"):
         name = body["name"]
         if f"{key}/{name}" in world.resources:
             raise Refusal(409, "ALREADY_EXISTS", f"The resource '{name}' already exists")
@@ -531,7 +534,7 @@ def _compute(
     if "/zones/" in key:
         here = operation["zone"] = link.partition("/instances")[0]
     elif "/regions/" in key:
-        here = operation["region"] = link.partition("/subnetworks")[0]
+        here = operation["region"] = "/".join(link.split("/")[:9])
     else:
         here = link.partition("/global")[0] + "/global"
     return operation | {"selfLink": f"{here}/operations/{operation['name']}"}
