@@ -189,6 +189,7 @@ def _of_topics(
         found[names.DEAD_LETTERS], undelivered, project, is_google=reading is not None
     )
     if reading:
+        yield messages.of_checks(found[names.CHECKS], project)
         yield messages.of_backlog(reading.oldest)
 
 

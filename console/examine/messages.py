@@ -89,6 +89,20 @@ def of_dead_letters(
     return right(check, f"subscriptions: {len(kept)}{messages}")
 
 
+def of_checks(found: Found, project: str) -> Finding:
+    """Whether each new revision of a function can be asked before it takes over."""
+    check = f"topic {names.CHECKS}"
+    bootstrap = f"Run deploy/bootstrap.sh --project={project}"
+    if isinstance(found, NoAnswer):
+        if found.kind == "absent":
+            return wrong(check, "it does not exist, so no new revision takes over", bootstrap)
+        return unread(check, "it", found, VIEWER)
+    missing = names.CHECKED.keys() - {each.name for each in found if each.push_endpoint}
+    if missing:
+        return wrong(check, f"does not push by {some(sorted(missing))}", bootstrap)
+    return right(check, f"asks the new revisions of {len(names.CHECKED)} functions")
+
+
 def of_backlog(oldest: Answer) -> Finding:
     """Whether messages wait for functions, by Pub/Sub's own measurements."""
     check = "backlog"

@@ -67,7 +67,11 @@ FLOWS = (
     Flow("model-wakeups", "model-wakeups-reconciler", RECONCILER, dead=False),
 )
 
-TOPICS = (*(flow.topic for flow in FLOWS), DEAD_LETTERS)
+CHECKS = "slipway-checks"
+"""On it a new revision is asked whether it can take over."""
+CHECKED = {f"{each.service}-check": each for each in FUNCTIONS if not each.is_public}
+"""By the subscription that asks it, each function that takes over by its answer."""
+TOPICS = (*(flow.topic for flow in FLOWS), DEAD_LETTERS, CHECKS)
 
 NOT_INDEXED = frozenset(
     ("models", field)

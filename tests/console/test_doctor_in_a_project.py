@@ -119,11 +119,11 @@ class Project:
         return f"projects/{self.id}/subscriptions/{name}"
 
     def deploy(self) -> None:
-        make_topics(
-            self.emulator, self.id, [*(each.topic for each in names.FLOWS), names.DEAD_LETTERS]
-        )
+        make_topics(self.emulator, self.id, names.TOPICS)
         for flow in names.FLOWS:
             self.subscribe(flow)
+        for name, function in names.CHECKED.items():
+            self.subscribe(names.Flow(names.CHECKS, name, function, dead=False))
         kept = {"name": self.subscription(names.DEAD_LETTERS_KEPT)}
         self.subscriber.create_subscription(
             request=kept | {"topic": f"projects/{self.id}/topics/{names.DEAD_LETTERS}"}, timeout=10

@@ -22,14 +22,15 @@ def created(words: str, commands: list[Command]) -> set[str]:
 
 def test_doctor_looks_for_what_bootstrap_creates() -> None:
     commands = dry_run("bootstrap.sh")
-    topics = {flow.topic for flow in names.FLOWS} | {names.DEAD_LETTERS}
-    assert created("pubsub topics create", commands) == topics
+    assert created("pubsub topics create", commands) == {*names.TOPICS}
     subscriptions = {
         command[4]: flag(command, "topic")
         for command in starting_with("pubsub subscriptions create", commands)
     }
     kept = {names.DEAD_LETTERS_KEPT: names.DEAD_LETTERS}
-    assert subscriptions == {flow.subscription: flow.topic for flow in names.FLOWS} | kept
+    checks = dict.fromkeys(names.CHECKED, names.CHECKS)
+    flows = {flow.subscription: flow.topic for flow in names.FLOWS}
+    assert subscriptions == flows | kept | checks
     with_dead_letters = {
         command[4]
         for command in starting_with("pubsub subscriptions create", commands)

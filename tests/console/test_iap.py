@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -93,27 +93,32 @@ def _unsigned() -> str:
 
 
 @pytest.mark.parametrize(
-    ("header", "why"),
+    ("make_header", "why"),
     [
-        (None, "did not come through"),
-        ("", "did not come through"),
-        ("a.b.c", "not valid"),
-        ("{{ 7 * 7 }}", "not valid"),
-        (_unsigned(), "ES256"),
-        (token(rsa.generate_private_key(65537, 2048)), "ES256"),
-        (token(OTHER), "signature"),
-        (token(kid="other"), "none of Google"),
-        (token()[:-8] + "AAAAAAAA", "signature"),
-        (token(aud="/projects/2/locations/us-central1/services/slipway-dashboard"), "audience"),
-        (token(aud=[AUDIENCE]), "audience"),
-        (token(iss="https://accounts.google.com"), "issuer"),
-        (token(exp=int(time.time()) - 60), "expired"),
-        (token(iat=int(time.time()) + 600), "too early"),
-        (token(exp="never"), "not valid"),
+        (lambda: None, "did not come through"),
+        (lambda: "", "did not come through"),
+        (lambda: "a.b.c", "not valid"),
+        (lambda: "{{ 7 * 7 }}", "not valid"),
+        (lambda: _unsigned(), "ES256"),
+        (lambda: token(rsa.generate_private_key(65537, 2048)), "ES256"),
+        (lambda: token(OTHER), "signature"),
+        (lambda: token(kid="other"), "none of Google"),
+        (lambda: token()[:-8] + "AAAAAAAA", "signature"),
+        (
+            lambda: token(aud="/projects/2/locations/us-central1/services/slipway-dashboard"),
+            "audience",
+        ),
+        (lambda: token(aud=[AUDIENCE]), "audience"),
+        (lambda: token(iss="https://accounts.google.com"), "issuer"),
+        (lambda: token(exp=int(time.time()) - 60), "expired"),
+        (lambda: token(iat=int(time.time()) + 600), "too early"),
+        (lambda: token(exp="never"), "not valid"),
     ],
 )
-def test_everything_else_is_refused(app: App, header: str | None, why: str) -> None:
-    found = answer(app, header)
+def test_everything_else_is_refused(
+    app: App, make_header: Callable[[], str | None], why: str
+) -> None:
+    found = answer(app, make_header())
     assert found.status == "403 Forbidden"
     assert why in found.words
     assert "There are no models yet" not in found.words
