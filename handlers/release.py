@@ -72,6 +72,7 @@ from rollout.spec.model import digest
 from rollout.spec.rule_context import gives
 from rollout.state import ModelState
 from rollout.transitions import PhaseChange
+from rollout.visible import escape
 
 MAX_EARLY = 200
 
@@ -359,7 +360,7 @@ def _with_digest(model: str, release: Release, policy: Policy, find_digest: Find
     try:
         resolved = f"{image.name}@{find_digest(image, policy.registries)}"
     except NoDigest as error:
-        raise Refuse(refusal(image, str(error))) from error
+        raise Refuse(refusal(image, escape(str(error)))) from error
     spec = release.spec.model_copy(
         update={"artifact": artifact.model_copy(update={"image": resolved})}
     )

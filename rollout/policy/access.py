@@ -41,7 +41,8 @@ def _account(policy: Policy, model: str, machine: Machine) -> Iterator[Violation
     names = _for_model(policy.service_accounts, model)
     accounts = [_email(each, policy.project) for each in names]
     given = machine.service_account or COMPUTE_DEFAULT
-    if not _is_named(given, accounts):
+    is_ours = given.endswith(account_email("", policy.project))
+    if not _is_named(given, (each for each in accounts if is_ours or not _is_of_project(each))):
         yield Violation(
             f"machine.service_account: policy allows {listed(accounts, 'no account')}; got"
             f" {machine.service_account or 'the default Compute Engine account'}",
@@ -56,6 +57,11 @@ def _email(name: str, project: str) -> str:
     if "@" in name or name.endswith("*") or name == COMPUTE_DEFAULT:
         return name
     return account_email(name, project) if project else COMPUTE_DEFAULT
+
+
+def _is_of_project(name: str) -> bool:
+    """Whether an entry such as `llama-*`, which names no project, means accounts of Slipway's."""
+    return name != "*" and name.endswith("*") and "@" not in name
 
 
 def _networks(policy: Policy, model: str, machine: Machine) -> Iterator[Violation]:

@@ -117,10 +117,13 @@ def _unlisted(path: str, given: str, field: str, allowed: tuple[str, ...]) -> Vi
 def _unlisted_image(image: str | None, prefixes: tuple[str, ...]) -> Violation | None:
     if not prefixes or (image and any(has_prefix(image, prefix) for prefix in prefixes)):
         return None
-    return Violation(
-        f"artifact.image: policy allows images that start with {', '.join(prefixes)}; got {image}",
-        f"images={_repository(image)}" if image else "",
-    )
+    allowed = f"policy allows images that start with {', '.join(prefixes)}"
+    if image is None:
+        return Violation(
+            f"artifact.startup_script: {allowed}, and so no start-up script; release an image, or"
+            " remove images from settings/policy"
+        )
+    return Violation(f"artifact.image: {allowed}; got {image}", f"images={_repository(image)}")
 
 
 def _repository(image: str) -> str:

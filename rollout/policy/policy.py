@@ -190,11 +190,18 @@ def _names(name: str, value: Any) -> tuple[str, ...]:
     ):
         raise ValueError(f"settings/policy: {name} must be a list of names, got {value!r}")
     for each in value:
-        if name in _PATTERNS and "*" in each[:-1]:
-            hint = "; a domain includes all hosts below it" if name == "hosts" else ""
+        if name != "signers" and not is_visible(each):
             raise ValueError(
-                f"settings/policy: {name} may have a * at the end of a name only, got"
-                f" {each!r}{hint}"
+                f"settings/policy: {name} must have names in visible characters, got {each!a}"
+            )
+        if name == "hosts" and "*" in each and each != "*":
+            raise ValueError(
+                f"settings/policy: hosts may list * for every host, but no * in a name, got"
+                f" {each!r}; a domain includes all hosts below it"
+            )
+        if name in _PATTERNS and "*" in each[:-1]:
+            raise ValueError(
+                f"settings/policy: {name} may have a * at the end of a name only, got {each!r}"
             )
         if name == "exposure" and each not in EXPOSURES:
             raise ValueError(

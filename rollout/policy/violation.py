@@ -29,9 +29,12 @@ def explain(violations: Iterable[Violation]) -> tuple[str, ...]:
 
 
 def _how_to_allow(violations: Iterable[Violation]) -> str:
-    """The one command that allows everything of it; empty if there is none."""
-    changes = dict.fromkeys(each.allow for each in violations if each.allow)
+    """The one command that allows everything of it that a command can; empty if there is none."""
+    found = tuple(violations)
+    changes = dict.fromkeys(each.allow for each in found if each.allow)
     if not changes:
         return ""
     command = shlex.join(("slipway", "policy", "allow", *changes))
-    return f"settings/policy: whoever may change the policy allows this with: {command}"
+    rest = [each.why.partition(":")[0] for each in found if not each.allow]
+    what = f"all but {', '.join(dict.fromkeys(rest))}" if rest else "this"
+    return f"settings/policy: whoever may change the policy allows {what} with: {command}"

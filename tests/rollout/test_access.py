@@ -42,6 +42,7 @@ ALLOWED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"machine": account("slipway-model")}),
     ({"service_accounts": ["llama"]}, {"machine": account("llama")}),
     ({"service_accounts": ["{model}-serving"]}, {"machine": account("tiny-serving")}),
+    ({"service_accounts": ["{model}-*"]}, {"machine": account("tiny-serving")}),
     (
         {"service_accounts": ["x@p.iam.gserviceaccount.com"]},
         {"machine": {"service_account": "x@p.iam.gserviceaccount.com"}},
@@ -88,6 +89,11 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         {},
         "machine.service_account: policy allows llama@demo.iam.gserviceaccount.com; got"
         " slipway-model@demo.iam.gserviceaccount.com",
+    ),
+    (
+        {"service_accounts": ["llama-*"]},
+        {"machine": {"service_account": "llama-x@other.iam.gserviceaccount.com"}},
+        "machine.service_account: policy allows llama-*; got llama-x@other.iam.gserviceaccount.com",
     ),
     (
         {"service_accounts": []},
@@ -232,6 +238,15 @@ def test_one_command_allows_all_that_was_refused() -> None:
     )
     assert explain(found)[:-1] == tuple(each.why for each in found)
     assert explain(policy_violations(Policy(project="demo"), "tiny", "1", spec())) == ()
+
+
+def test_a_command_that_does_not_allow_everything_says_what_it_leaves() -> None:
+    script = spec(artifact={"startup_script": "true"}, traffic={})
+    policy = Policy(project="demo", images=("pkg.dev/p",))
+    assert explain(policy_violations(policy, "tiny", "1", script))[-1] == (
+        "settings/policy: whoever may change the policy allows all but artifact.startup_script"
+        " with: slipway policy allow exposure=external 'hosts=*'"
+    )
 
 
 def test_an_open_policy_allows_what_an_absent_one_refuses() -> None:

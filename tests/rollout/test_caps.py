@@ -255,7 +255,10 @@ def test_a_prefix_ends_where_a_part_of_a_name_ends(end: str) -> None:
 
 def test_a_start_up_script_is_not_an_allowed_image() -> None:
     script = release("1", artifact={"startup_script": "true"}).spec
-    assert violations(Policy(images=("gcr.io/",)), script)[0].endswith("got None")
+    assert violations(Policy(images=("gcr.io/",)), script) == (
+        "artifact.startup_script: policy allows images that start with gcr.io/, and so no start-up"
+        " script; release an image, or remove images from settings/policy",
+    )
 
 
 @pytest.mark.parametrize(

@@ -119,8 +119,17 @@ def test_counts_are_read_as_integers_and_costs_as_floats() -> None:
         ),
         (
             {"hosts": ["*.example.com"]},
-            "settings/policy: hosts may have a * at the end of a name only, got '*.example.com';"
-            " a domain includes all hosts below it",
+            "settings/policy: hosts may list * for every host, but no * in a name, got"
+            " '*.example.com'; a domain includes all hosts below it",
+        ),
+        (
+            {"hosts": ["example.*"]},
+            "settings/policy: hosts may list * for every host, but no * in a name, got"
+            " 'example.*'; a domain includes all hosts below it",
+        ),
+        (
+            {"tags": ["*-web"]},
+            "settings/policy: tags may have a * at the end of a name only, got '*-web'",
         ),
         (
             {"exposure": ["internal"]},

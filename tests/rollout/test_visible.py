@@ -42,8 +42,25 @@ def test_no_control_and_no_ignorable_character_is_visible() -> None:
     assert not [ascii(each) for each in IGNORABLE if is_visible(each)]
 
 
+def test_a_pile_of_marks_covers_no_other_line() -> None:
+    mark = "\u0301"
+    assert escape(f"a{mark * 4}") == f"a{mark * 4}"
+    assert escape(f"a{mark * 6}b{mark}") == f"a{mark * 4}\\u0301\\u0301b{mark}"
+    assert escape("\u0338approved") == "\\u0338approved"  # would strike out what is before it
+    assert not is_visible(f"a{mark * 5}")
+
+
 def test_what_people_write_in_their_languages_stays() -> None:
-    for text in ("Ångström, naïve", "наташа", "日本語の理由", "שלום", "नमस्ते", "hotfix 🔥", ""):
+    for text in (
+        "Ångström, naïve",
+        "наташа",
+        "日本語の理由",
+        "שלום",
+        "שָׁלוֹם",
+        "नमस्ते",
+        "hotfix 🔥",
+        "",
+    ):
         assert escape(text) == one_line(text, 99) == text
     assert escape("an\u200bn") == "an\\u200bn"
     assert one_line("a\n b", 99) == "a b"
@@ -70,6 +87,7 @@ def test_each_way_to_a_person_shows_visible_text(show: Callable[[str], str]) -> 
         {"stop": {"reason": HIDDEN}},
         {"freezes": [{"reason": HIDDEN, "from": "fri 18:00", "to": "mon 08:00"}]},
         {"approvers": {HIDDEN: "a key"}},
+        {"service_accounts": [HIDDEN]},
     ],
 )
 def test_a_policy_names_its_people_and_reasons_visibly(policy: dict[str, object]) -> None:
