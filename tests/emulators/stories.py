@@ -58,9 +58,12 @@ Story = tuple[Chapter, ...]
 
 
 def release(version: str, image: str = "", **rollout: Any) -> dict[str, Any]:
-    """A complete spec, so that the order of several releases does not matter."""
+    """A complete spec, so that the order of several releases does not matter, and with an account
+    whose name does not depend on the project.
+    """
     return {
         "version": version,
+        "machine": {"service_account": "model@demo.iam.gserviceaccount.com"},
         "artifact": {"image": f"{IMAGE}:{image or version}"},
         "serving": {"startup_seconds": 60},
         "scaling": {"min": FLOOR, "max": 4},
