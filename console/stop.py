@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -37,7 +38,8 @@ def stop(
     """Stop every change to Compute Engine, for all models.
 
     Fleets serve, heal and scale out. Releases and commands are accepted and begin later. Rollbacks
-    go on. No deadline and no bake runs. A pass that has begun ends within a minute.
+    go on, unless somebody has stopped them, too: only slipway start ends that. No deadline and no
+    bake runs. A pass that has begun ends within a minute.
 
     \b
     Example:
@@ -56,9 +58,11 @@ def stop(
             stopped = load_stop(field)
         except ValueError as error:
             raise Failure(f"--reason, --by: {error}") from error
-        before = _write(connection, lambda policy: {**policy, "stop": field})
+        before = _write(connection, lambda policy: _with_stop(policy, field))
     if before:
         print_line(program.notes, f"it was {before.why}")
+    if stopped and before:
+        stopped = replace(stopped, rollbacks=stopped.rollbacks or before.rollbacks)
     print_line(program.out, f"{connection.place} is {stopped.why if stopped else ''}")
     print_line(program.notes, "slipway start ends it")
 
@@ -77,6 +81,13 @@ def start(context: typer.Context, project: Project = None) -> None:
         print_line(program.out, f"{connection.place} is not stopped")
         return
     print_line(program.out, f"{connection.place} goes on within two minutes; it was {before.why}")
+
+
+def _with_stop(policy: Mapping[str, Any], field: Mapping[str, Any]) -> dict[str, Any]:
+    """A second stop lets nothing go on that the first one stopped."""
+    before = stop_of(policy)
+    kept = {"rollbacks": True} if before and before.rollbacks else {}
+    return {**policy, "stop": {**field, **kept}}
 
 
 def _without_stop(policy: Mapping[str, Any]) -> dict[str, Any]:

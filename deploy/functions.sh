@@ -117,6 +117,10 @@ take_over() { # service, the revision that serves
 # Returns to the revision that served before. A second time it returns to the newer one.
 back() { # service
   local all current previous
+  if [ "$DRY_RUN" = true ]; then
+    serve "$1" PREVIOUS CURRENT
+    return
+  fi
   all="$(revisions "$1")"
   current="$(serving "$all")"
   previous="$(sed -n 's/^[0-9]*,previous,//p' <<<"$all")"

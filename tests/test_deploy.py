@@ -197,6 +197,11 @@ def test_scheduled_wake_ups_are_published_by_an_account_that_can_do_nothing_else
     ] == [False, False, False, False, False, True]
 
 
+def test_the_way_back_can_be_printed_without_a_login() -> None:
+    (command,) = dry_run("functions.sh", "--back", "intake")
+    assert command[:5] == ["gcloud", "run", "services", "update-traffic", "slipway-intake"]
+
+
 def test_a_source_of_metrics_is_named_to_those_who_accept_and_who_ask(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -44,6 +44,15 @@ def test_a_stop_keeps_the_rest_of_the_policy_and_is_shown_until_it_ends() -> Non
     assert "is not stopped" in terminal.run("start").out
 
 
+def test_a_second_stop_lets_nothing_go_on_that_the_first_one_stopped() -> None:
+    scenario = Scenario()
+    terminal = Terminal(scenario)
+    terminal.run("stop", "--reason", "incident 42", "--by", "ann", "--also-rollbacks")
+    second = terminal.run("stop", "--reason", "incident 43", "--by", "bob")
+    assert "rollbacks too: incident 43" in " ".join(second.out.split())
+    assert policy_of(scenario)["stop"]["rollbacks"] is True
+
+
 def test_a_stop_loses_no_change_that_somebody_makes_meanwhile() -> None:
     scenario = Scenario()
     commit, store = scenario.settings.commit, scenario.settings
