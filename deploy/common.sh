@@ -167,6 +167,11 @@ parse_common() {
     shift
   done
   [ -n "$PROJECT" ] || fail "no project given: pass --project=ID or set GOOGLE_CLOUD_PROJECT"
+  [ -n "$REGION" ] || fail "--region must not be empty"
+  [ -n "$DATABASE" ] || fail "--database must not be empty"
+  [ "$DATABASE" != "$SETTINGS_DATABASE" ] ||
+    fail "--database=$DATABASE: is the database of the settings, and functions may write that of" \
+      "the documents; choose another"
 }
 
 identity() {

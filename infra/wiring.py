@@ -264,6 +264,10 @@ def _make_databases(project: str, environment: Mapping[str, str]) -> tuple[Store
         from infra.store.firestore import DATABASE, FirestoreStore
 
         database = environment.get("SLIPWAY_DATABASE") or DATABASE
+        if database == SETTINGS_DATABASE:
+            raise ValueError(
+                f"SLIPWAY_DATABASE must be a database of the documents alone, got {database!r}"
+            )
         emulator = environment.get("FIRESTORE_EMULATOR_HOST") or None
         documents = FirestoreStore(project, database, emulator=emulator)
         return documents, documents.beside(SETTINGS_DATABASE)

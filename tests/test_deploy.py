@@ -197,6 +197,13 @@ def test_scheduled_wake_ups_are_published_by_an_account_that_can_do_nothing_else
     ] == [False, False, False, False, False, True]
 
 
+@pytest.mark.parametrize("name", ["bootstrap.sh", "functions.sh"])
+def test_documents_never_share_the_database_that_functions_may_not_write(name: str) -> None:
+    result = script(name, f"--project={PROJECT}", "--dry-run", "--database=slipway-settings")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "is the database of the settings" in result.stderr
+
+
 def test_the_way_back_can_be_printed_without_a_login() -> None:
     (command,) = dry_run("functions.sh", "--back", "intake")
     assert command[:5] == ["gcloud", "run", "services", "update-traffic", "slipway-intake"]

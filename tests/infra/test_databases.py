@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from infra.settings import POLICY
-from infra.store.databases import SETTINGS, TwoDatabases
+from infra.store.databases import SETTINGS, SETTINGS_DATABASE, TwoDatabases
 from infra.store.port import Create, Delete, Put, Replace, StoreError, Write
 from infra.store.sqlite import SqliteStore
+from infra.wiring import make_settings
 
 ROOT = Path(__file__).parents[2]
 # What functions write in the collection of the settings. Where it goes on, it is no setting.
@@ -76,3 +77,9 @@ def test_every_path_in_the_code_is_a_setting_or_bookkeeping() -> None:
         and re.fullmatch(r"settings/\w+", node.value)
     }
     assert named == SETTINGS | BOOKKEEPING
+
+
+def test_documents_and_settings_are_never_one_database_of_firestore() -> None:
+    environment = {"GOOGLE_CLOUD_PROJECT": "demo", "SLIPWAY_DATABASE": SETTINGS_DATABASE}
+    with pytest.raises(ValueError, match="SLIPWAY_DATABASE must be a database of the documents"):
+        make_settings(environment)
