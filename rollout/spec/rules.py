@@ -27,6 +27,7 @@ from rollout.spec.steps import (
     approvers_of,
 )
 from rollout.spec.way_back import least_seconds
+from rollout.visible import escape, is_visible
 
 # For all arguments, and for all variables. Metadata holds 262144 bytes per value, 524288 in all.
 MAX_TEXT_BYTES = 65536
@@ -538,6 +539,26 @@ def own_labels(context: RuleContext) -> Iterator[SpecProblem]:
             )
 
 
+def visible_text(context: RuleContext) -> Iterator[SpecProblem]:
+    """`rollout.abort_on_alerts` and the descriptions of `scaling.schedules` have no character that
+    is hidden, or that moves, reorders or covers others.
+    """
+    spec = context.spec
+    texts = [
+        *(
+            (f"rollout.abort_on_alerts[{n}]", name)
+            for n, name in enumerate(spec.rollout.abort_on_alerts)
+        ),
+        *(
+            (f"scaling.schedules.{name}.description", each.description)
+            for name, each in spec.scaling.schedules.items()
+        ),
+    ]
+    for path, text in texts:
+        if not is_visible(text):
+            yield SpecProblem(path, "must have visible characters only", escape(text))
+
+
 RULES: tuple[Rule, ...] = (
     one_artifact,
     container_fields,
@@ -548,6 +569,7 @@ RULES: tuple[Rule, ...] = (
     subnetwork_of_region,
     trusted_module,
     own_labels,
+    visible_text,
     zones_of_region,
     bounds,
     schedule_bounds,

@@ -265,6 +265,14 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
         "machine.labels.slipway-x: must not begin with slipway: these labels are reserved",
     ),
     (
+        {"rollout": {"abort_on_alerts": ["errors", "late\u200bncy"]}},
+        "rollout.abort_on_alerts[1]: must have visible characters only, got late\\u200bncy",
+    ),
+    (
+        {"scaling": {"schedules": {"day": {**SCHEDULE, "description": "a\u3164b"}}}},
+        "scaling.schedules.day.description: must have visible characters only, got a\\u3164b",
+    ),
+    (
         {"scaling": {"metrics": [{"name": "a.b/c"}]}},
         "scaling.metrics[0]: needs exactly one of target and per_instance",
     ),
