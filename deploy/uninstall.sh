@@ -147,6 +147,10 @@ $([ "$DRY_RUN" = true ] && echo "Nothing was done: add --yes to run these comman
     gcloud artifacts docker images list $REGION-docker.pkg.dev/$PROJECT/$IMAGE_REPOSITORY
   the topics $IMAGES and $BUILDS, on which Google publishes for others, too
     gcloud pubsub topics delete $IMAGES $BUILDS --project=$PROJECT
+  the machine slipway-prometheus, its identity and firewall rules, if prometheus.sh made them
+    gcloud compute instances list --filter='name=slipway-prometheus' --project=$PROJECT
+    gcloud compute firewall-rules delete slipway-prometheus-scrapes slipway-prometheus-answers --project=$PROJECT
+    gcloud iam service-accounts delete slipway-prometheus@$PROJECT.iam.gserviceaccount.com --project=$PROJECT
   secrets, logs, alert policies, and the APIs that bootstrap.sh enabled
 
 A task queue's name cannot be used again for three days: install Slipway again after that.

@@ -85,7 +85,8 @@ def test_without_yes_nothing_is_run_and_what_is_left_is_named() -> None:
     result = script("uninstall.sh", f"--project={PROJECT}", PATH="/usr/bin:/bin")
     assert result.returncode == 0
     assert "Nothing was done: add --yes" in result.stdout
-    for left in ("slipway-gateway", "no-delete-protection", "gcr cloud-builds", "secrets, logs"):
+    kept = ("slipway-gateway", "no-delete-protection", "gcr cloud-builds", "secrets, logs")
+    for left in (*kept, "slipway-prometheus"):
         assert left in result.stdout
 
 
