@@ -58,7 +58,7 @@ def rendered(folder: Path, *arguments: str) -> str:
     gcloud, saved = folder / "gcloud", folder / "rendered.yml"
     gcloud.write_text(
         "#!/bin/bash\n"
-        'case "$*" in *describe*) exit 1 ;; esac\n'
+        'case "$*" in *describe*) echo "NOT_FOUND: no such resource" >&2; exit 1 ;; esac\n'
         'for part in "$@"; do\n'
         f'  case "$part" in *prometheus-config=*) cp "${{part##*=}}" {saved} ;; esac\n'
         "done\n"
