@@ -516,7 +516,8 @@ class Rollout:
     `stable` is the last release that baked, `previous` the one before it. `serving_group` is the
     group that serves the stable release; None if there is none. `stable_kept` is set while the
     candidate takes over a stalled rollback: how many instances of the stable release are kept, at
-    most, because it may not be able to start another one.
+    most, because it may not be able to start another one. `step_seconds`: how long the instances of
+    the last step took to be healthy, in this rollout or an earlier one; None if none has ended.
     """
 
     phase: Phase = field(default_factory=Settled)
@@ -542,6 +543,9 @@ class Rollout:
     gates: tuple[GateRecord, ...] = ()  # of the release that is judged, see `rollout/analysis.py`
     failure: LatchedFailure | None = None
     starting_since: datetime | None = None  # see `rollout/starting.py`
+
+
+    step_seconds: int | None = None
 
 
 # ---- Targets and decisions

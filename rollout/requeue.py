@@ -26,6 +26,9 @@ from rollout.step_controls import awaited_step
 
 SHORTEST = timedelta(seconds=5)
 LONGEST = timedelta(seconds=15)  # for a phase that has taken two minutes, and early in a bake
+SELDOM = timedelta(seconds=30)
+OFTEN = timedelta(seconds=2)
+CLOSE = timedelta(seconds=4)
 LONGEST_BAKE = timedelta(minutes=5)  # for a bake that has taken five hours
 PAUSED = timedelta(minutes=10)
 RETRY = timedelta(seconds=5)
@@ -43,13 +46,15 @@ LONGEST_SPREAD = timedelta(minutes=5)
 @dataclass(frozen=True)
 class Attempt:
     """What came of a pass's actions. `repeats`: how many passes before this one applied the very
-    same plan. `retry_after_seconds`: for each action that is still pending.
+    same plan. `retry_after_seconds`: for each action that is still pending. `is_swap`: all of them
+    were applied, and they change nothing but what runs in groups, which takes its time.
     """
 
     actions: int = 0
     refused: int = 0
     retry_after_seconds: tuple[float, ...] = ()
     repeats: int = 0
+    is_swap: bool = False
 
 
 def after_decision(
@@ -90,7 +95,7 @@ def _interval(rollout: Rollout, now: datetime) -> timedelta | None:
         case _ if rollout.paused:
             return PAUSED
         case Stepping(since=since) if not awaited_step(rollout):
-            return min(LONGEST, max(SHORTEST, (now - since) / 8))
+            return _until_healthy(rollout, now - since)
         case Baking(since) | Stepping(since=since):
             is_degraded = rollout.progress is not None and rollout.progress.is_degraded
             longest = LONGEST if is_degraded else LONGEST_BAKE
@@ -101,6 +106,20 @@ def _interval(rollout: Rollout, now: datetime) -> timedelta | None:
             return min(LONGEST, max(SHORTEST, (now - since) / 8))
         case _:
             assert_never(rollout.phase)
+
+
+def _until_healthy(rollout: Rollout, taken: timedelta) -> timedelta:
+    """Until the instances of a step may be healthy: seldom before the time that those of the last
+    step took, and often about then.
+    """
+    usual = min(LONGEST, max(SHORTEST, taken / 8))
+    if not rollout.step_seconds:
+        return usual
+    expected = timedelta(seconds=rollout.step_seconds)
+    left = expected - CLOSE - taken
+    if left > timedelta(0):
+        return SELDOM if left > SELDOM * 1.5 else max(SHORTEST, left)
+    return OFTEN if taken < expected + CLOSE else usual
 
 
 def after_failure(
@@ -128,6 +147,8 @@ def after_attempt(decision: Decision, attempt: Attempt, now: datetime) -> dateti
         return now + max(RETRY, back_off, longest)
     if attempt.refused and isinstance(phase, Settled):
         return now + SETTLED_RETRY
+    if attempt.is_swap and not attempt.repeats:
+        return now + (interval(decision.rollout, now) or back_off)
     if attempt.actions:
         return now + back_off
     return now if decision.transitions else decision.requeue_at

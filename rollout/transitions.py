@@ -66,6 +66,10 @@ class PhaseChange:
     is_delayed: bool = False  # no rollout begins yet, since the source of metrics does not answer
 
 
+SETTLES_WITHIN = timedelta(seconds=15)
+"""A group is stable so soon after its last instance is healthy."""
+
+
 # ---- Forward
 
 
@@ -174,7 +178,7 @@ def enter_step(
     if isinstance(rollout.phase, Stepping):
         before = rollout.phase
         phase = replace(phase, weight=before.weight, granted=min(before.granted, step))
-    entered = replace(rollout, phase=phase, progress=_go_on(rollout, health, now))
+    entered = replace(_timed(rollout, now), phase=phase, progress=_go_on(rollout, health, now))
     return _change(rollout, entered, desired, step_name(step), why, health)
 
 
@@ -190,7 +194,7 @@ def grant(
     """The candidate has the instances for what the step sends it: from now on the route has it."""
     weight = step.per_mille if isinstance(step, WeightStep) else phase.weight
     granted = replace(
-        rollout,
+        _timed(rollout, now),
         phase=replace(
             phase, weight=weight, granted=phase.step + 1, routed_since=None, unmeasured_since=None
         ),
@@ -206,10 +210,23 @@ def start_baking(
 ) -> PhaseChange:
     routed_since = rollout.phase.routed_since if isinstance(rollout.phase, Stepping) else None
     phase = Baking(now, routed_since)
-    baking = replace(rollout, phase=phase, progress=_go_on(rollout, health, now))
+    baking = replace(_timed(rollout, now), phase=phase, progress=_go_on(rollout, health, now))
     bake_seconds = health.release.spec.rollout.bake_seconds
     why = f"{why}; bakes for {bake_seconds} s"
     return _change(rollout, baking, desired, "baking", why, health)
+
+
+def _timed(rollout: Rollout, now: datetime) -> Rollout:
+    """The rollout with how long the instances of its present step took to be healthy. Until now,
+    unless something else kept the step since the last of them was.
+    """
+    phase, progress = rollout.phase, rollout.progress
+    if not isinstance(phase, Stepping) or progress is None or phase.is_granted:
+        return rollout
+    is_kept = now - progress.improved_at > SETTLES_WITHIN
+    until = progress.improved_at if is_kept else now
+    seconds = round((until - phase.since).total_seconds())
+    return replace(rollout, step_seconds=seconds) if seconds > 0 else rollout
 
 
 def _go_on(rollout: Rollout, health: ReleaseHealth, now: datetime) -> Progress:

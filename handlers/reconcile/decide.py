@@ -28,6 +28,7 @@ from rollout.counts import Counts, count, releases_of
 from rollout.course import follow, with_way_back
 from rollout.measurements import VerdictAnswer, WindowAnswer
 from rollout.model import (
+    Colour,
     Decision,
     Evidence,
     Loss,
@@ -166,7 +167,7 @@ def decide(
         next_plan, digest = Plan(), ""
     decision = replace(decision, transitions=(*adopted, *decision.transitions))
     group = decision.target.main_group
-    found = {} if is_light else outputs(snapshot, state.desired.model, group)
+    found = {} if is_light else _outputs(state, snapshot, group)
     settlement = settle(state, decision, (action.why for action in next_plan.actions), found, now)
     counted = count(
         releases_of(state.desired, state.rollout, decision.rollout),
@@ -193,6 +194,15 @@ def _has_health(observed: Observed) -> bool:
     """Whether anything is known about health. Without instances nothing is unknown."""
     found = [each for group in observed.groups for each in group.instances]
     return not found or any(each.health != "unknown" for each in found)
+
+
+def _outputs(state: ModelState, snapshot: Snapshot, group: Colour | None) -> dict[str, str]:
+    """The outputs of the snapshot. The address stays while the gateway's parts are not read."""
+    found = outputs(snapshot, state.desired.model, group)
+    is_read = naming.GATEWAY_ADDRESS in snapshot.bodies
+    if not is_read and "backend_service_url" in found and "address" in state.outputs:
+        found["address"] = state.outputs["address"]
+    return found
 
 
 def _routed(model: str, snapshot: Snapshot) -> tuple[TrafficWeight, ...]:

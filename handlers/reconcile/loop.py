@@ -44,11 +44,11 @@ from infra.compute.apply import apply
 from infra.compute.errors import Refused
 from infra.fleet import naming, preflight
 from infra.fleet.marks import mark
-from infra.fleet.model import Action, Applied, Failed, Pending, Plan, Result
+from infra.fleet.model import Action, Applied, Failed, Pending, Plan, ReadSet, Result
 from infra.fleet.observe import observe as observed_fleet
 from infra.fleet.pending_routes import PendingRoute, goes_first
 from infra.fleet.preflight import Answers
-from infra.fleet.reads import scope_of
+from infra.fleet.reads import group_reads, scope_of
 from infra.fleet.room import room
 from infra.settings import POLICY, load_project_policy, load_stop
 from infra.store import repository
@@ -57,10 +57,12 @@ from infra.store.repository import StoredState
 from infra.wiring import World
 from rollout import stopped
 from rollout.capacity import needs_room
-from rollout.model import Observed, Problem, Room, phase_name
+from rollout.model import Baking, Observed, Problem, Room, Stepping, phase_name
 from rollout.policy.policy import Policy
 from rollout.policy.stop import Stop
-from rollout.requeue import Attempt, after_attempt
+
+
+from rollout.requeue import Attempt, after_attempt, interval
 from rollout.state import ModelState, Verified, is_verified, release_in_focus
 from rollout.targets import target_of
 from rollout.transitions import has_newer
@@ -69,6 +71,15 @@ BUDGET = timedelta(seconds=45)
 CONFIRM_SECONDS = 2.0
 LONGEST_WAIT = timedelta(seconds=10)
 """A pass that is due later is left to the scheduler."""
+LOOK_EVERY = timedelta(seconds=15)
+"""Instances are looked at so often, whatever their group says."""
+
+SWAPS = (
+    ("instanceTemplates", "insert"),
+    ("regionInstanceGroupManagers", "patch"),
+    ("regionAutoscalers", "patch"),
+    ("regionAutoscalers", "update"),
+)
 
 log = logging.getLogger("slipway")
 
@@ -78,8 +89,8 @@ class Carried:
     """State carried from one pass to the next: what was loaded and observed, the plans made, the
     last plan applied and how often again, what was refused of it, and what was read and found about
     the `references` of which generation before anything is created. `observed_at`: when the last
-    pass observed; `verified`: whether it found nothing to change; `waiting_for`: why its route is
-    not written yet.
+    pass observed; `verified`: whether it found nothing to change; `is_complete`: everything has to be
+    read; `waiting_for`: why its route is not written yet.
     """
 
     stored: StoredState | None = None
@@ -93,6 +104,7 @@ class Carried:
     verified: Verified | None = None
     references: tuple[int, Answers] = (0, MappingProxyType({}))
     waiting_for: str = ""
+    is_complete: bool = False
     preflight: tuple[int, tuple[Problem, ...]] = (0, ())
 
 
@@ -157,6 +169,8 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
         return _hold_all(world, run, carried, stored, stop)
 
     # observe
+    if _still_moves(world, state, carried):
+        return carried, now + (interval(state.rollout, now) or timedelta(0))
     cache = _observe(world, run, stored, carried)
     carried = replace(carried, observed_at=world.clock.now())
     fleet = observed_fleet(cache.snapshot, run.model)
@@ -185,11 +199,12 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
         before=before,
     )
     carried = replace(carried, cache=replace(cache, is_noop=decision.is_noop), plans=plans)
-    if cache.is_partial and not _is_as_expected(state, cache, decision):
-        return carried, now  # observe the rest before anything is decided
+    if cache.is_partial and not _is_as_expected(carried, state, decision):
+        # observe the rest before anything is decided
+        return replace(carried, cache=replace(carried.cache, is_light=False)), now
     if decision.ends_in_nothing and not cache.is_swept:
         # A 404 may be wrong, and nobody would look again: the lists have to agree.
-        return replace(carried, cache=SnapshotCache()), now
+        return replace(carried, cache=SnapshotCache(), is_complete=True), now
     carried = replace(carried, verified=_verified(state, cache, decision, now))
 
     # guard, save
@@ -206,13 +221,19 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     results = _apply(world, run, saved, decision)
     carried = _remember(carried, saved, decision, results)
     attempt = _attempt(results, carried.repeats)
+    if attempt.is_swap and not decision.blocked:
+        # What was patched is as the target says, so the next pass expects nothing to do.
+        cache = replace(carried.cache, is_light=True)
+        verified = Verified(cache.complete_at or now, decision.target)
+        carried = replace(carried, cache=cache, verified=verified)
     return carried, after_attempt(decision.decision, attempt, world.clock.now())
 
 
-def _is_as_expected(state: ModelState, cache: SnapshotCache, decision: PassDecision) -> bool:
+def _is_as_expected(carried: Carried, state: ModelState, decision: PassDecision) -> bool:
     """Whether a pass that did not read everything may wait further."""
-    if cache.is_light:
-        is_same = state.verified is not None and state.verified.target == decision.target
+    if carried.cache.is_light:
+        verified = carried.verified or state.verified
+        is_same = verified is not None and verified.target == decision.target
         return decision.is_noop and is_same and decision.is_routed
     return decision.is_noop
 
@@ -222,7 +243,31 @@ def _verified(
 ) -> Verified | None:
     if not decision.verifies:
         return None
-    return state.verified if cache.is_light else Verified(now, decision.target)
+    return Verified(cache.complete_at or now, decision.target)
+
+
+def _still_moves(world: World, state: ModelState, carried: Carried) -> bool:
+    """Whether a group says that it is not stable yet, soon after a pass that read its instances and
+    found nothing to do: no step can end before.
+    """
+    seen, now = carried.observed_at, world.clock.now()
+    is_quiet = carried.cache.is_light and carried.cache.is_noop
+    if not (is_quiet and seen and now - seen < LOOK_EVERY and _lately_verified(carried, state, now)):
+        return False
+    groups = group_reads(scope_of(state.rollout, state.desired)).keys
+    try:
+        bodies = world.compute.observe(ReadSet(groups)).bodies.values()
+    except (Unavailable, Refused):
+        return False  # the full look tells why
+    return any(body and not body.get("status", {}).get("isStable", True) for body in bodies)
+
+
+def _lately_verified(carried: Carried, state: ModelState, now: datetime) -> Verified | None:
+    """What an earlier pass found in order, lately enough that not everything needs to be read."""
+    if carried.is_complete:
+        return None
+    latest = replace(state, verified=carried.verified or state.verified)
+    return latest.verified if is_verified(latest, now) else None
 
 
 def _load(document: Document | None, known: StoredState | None) -> StoredState | None:
@@ -233,12 +278,15 @@ def _load(document: Document | None, known: StoredState | None) -> StoredState |
 
 
 def _observe(world: World, run: Run, stored: StoredState, carried: Carried) -> SnapshotCache:
-    state, now = stored.state, world.clock.now()
+    state, now, cache = stored.state, world.clock.now(), carried.cache
     scope = scope_of(state.rollout, state.desired)
+    verified = _lately_verified(carried, state, now)
+    is_expected = carried.observed_at is None and run.number is not None
+    is_lean = verified is not None and isinstance(state.rollout.phase, Stepping | Baking)
     try:
-        if carried.observed_at is None and run.number is not None and is_verified(state, now):
-            return observe_lightly(world.compute, scope)
-        return observe(world.compute, scope, carried.cache)
+        if verified and (is_expected or cache.is_light):
+            return observe_lightly(world.compute, scope, cache, verified.at)
+        return observe(world.compute, scope, cache, now, is_lean=is_lean)
     except (Unavailable, Refused) as error:
         save_observation_failure(world, run, stored, str(error))
         raise ObservationFailed(str(error), getattr(error, "after_seconds", 0.0)) from error
@@ -393,7 +441,14 @@ def _attempt(results: tuple[Result, ...], repeats: int) -> Attempt:
         refused=sum(isinstance(result, Failed) for result in results),
         retry_after_seconds=tuple(result.retry_after_seconds or 0 for result in pending),
         repeats=repeats,
+        is_swap=bool(results) and all(map(_is_swap, results)),
     )
+
+
+def _is_swap(result: Result) -> bool:
+    """Whether instances follow from what was applied, and no further change."""
+    action = result.action
+    return isinstance(result, Applied) and (action.key.collection, action.verb) in SWAPS
 
 
 # ---- Logging

@@ -4,7 +4,8 @@ Called by `handlers/reconcile/loop.py`. The cache is one frozen value that is ha
 pass and is never older than the loop, which is a minute.
 
     the first pass, and when a release arrived   everything, and what may be left over   about 20
-    the first pass after a wait, if nothing was to change at the last full read          4
+    the first passes after a wait, if nothing was to change at the last full read        4
+    if one of them showed something to do        what the rollout's plan needs           about 9
     after a change                               volatile reads, and what was changed    about 6
     after a pass with nothing to do              groups and health only                  3
     if that showed something to do               the rest of the volatile reads          3
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from infra.compute.client import Compute
 from infra.compute.inventory import list_owned
@@ -30,7 +32,8 @@ class SnapshotCache:
     """The last snapshot. `stale` are resources that a pass tried to change since; `is_fresh`: read
     in this very instant; `is_partial`: the last read covered groups and health only; `is_light`: so
     did every read before; `is_swept`: it covered everything, lists of leftovers included;
-    `is_noop`: the last decision found nothing to do.
+    `is_noop`: the last decision found nothing to do. `complete_at`: when everything was last read,
+    by these passes or by those before a wait.
     """
 
     snapshot: Snapshot = NOTHING
@@ -40,6 +43,7 @@ class SnapshotCache:
     is_swept: bool = False
     is_light: bool = False
     is_noop: bool = False
+    complete_at: datetime | None = None
 
 
 def invalidate(cache: SnapshotCache, keys: Iterable[Key]) -> SnapshotCache:
@@ -53,37 +57,55 @@ def age(cache: SnapshotCache) -> SnapshotCache:
     return replace(cache, is_fresh=False)
 
 
-def observe_lightly(compute: Compute, scope: Scope) -> SnapshotCache:
+def observe_lightly(
+    compute: Compute, scope: Scope, cache: SnapshotCache, complete_at: datetime
+) -> SnapshotCache:
     """Groups and health only, for a pass that expects nothing to do. It plans nothing."""
-    snapshot = compute.observe(reads.light_reads(scope))
-    return SnapshotCache(snapshot, is_fresh=True, is_partial=True, is_light=True)
+    backends = Snapshot(reads.usual_backends(compute.project, scope))
+    snapshot = compute.observe(reads.light_reads(scope), backends)
+    snapshot = merge_snapshots(cache.snapshot, snapshot)
+    return SnapshotCache(
+        snapshot, is_fresh=True, is_partial=True, is_light=True, complete_at=complete_at
+    )
 
 
-def observe(compute: Compute, scope: Scope, cache: SnapshotCache) -> SnapshotCache:
-    """The cache with everything that a target of the releases in scope could need. Raises
-    `Unavailable`.
+def observe(
+    compute: Compute, scope: Scope, cache: SnapshotCache, now: datetime, *, is_lean: bool
+) -> SnapshotCache:
+    """The cache with everything that a target of the releases in scope could need. `is_lean`: of
+    what was complete before a wait, only what a rollout's plan needs. Raises `Unavailable`.
     """
     if not scope.releases:
-        return SnapshotCache(list_owned(compute, scope.model), is_swept=True)
-    read_set, is_partial = next_reads(scope, cache)
+        return SnapshotCache(list_owned(compute, scope.model), is_swept=True, complete_at=now)
+    read_set, is_partial = next_reads(scope, cache, is_lean=is_lean)
     if read_set is None:
         return cache
     is_swept = read_set.leftovers_of is not None
-    if not is_swept:
-        snapshot = merge_snapshots(cache.snapshot, compute.observe(read_set, cache.snapshot))
-    else:
+    if is_swept:
         snapshot = compute.observe(read_set)
-    stale = cache.stale if is_partial else frozenset()
-    return SnapshotCache(snapshot, stale, is_fresh=True, is_partial=is_partial, is_swept=is_swept)
+    else:
+        snapshot = merge_snapshots(cache.snapshot, compute.observe(read_set, cache.snapshot))
+    return SnapshotCache(
+        snapshot,
+        cache.stale if is_partial else frozenset(),
+        is_fresh=True,
+        is_partial=is_partial,
+        is_swept=is_swept,
+        complete_at=now if is_swept else cache.complete_at,
+    )
 
 
-def next_reads(scope: Scope, cache: SnapshotCache) -> tuple[ReadSet | None, bool]:
+def next_reads(
+    scope: Scope, cache: SnapshotCache, *, is_lean: bool = False
+) -> tuple[ReadSet | None, bool]:
     """What to read now (None: nothing), and whether that is only the groups and their health."""
     known = cache.snapshot.bodies.keys()
-    everything, volatile = reads.full_reads(scope, sweep=True), reads.volatile_reads(scope)
+    volatile = reads.volatile_reads(scope)
+    everything = reads.full_reads(scope, sweep=not is_lean, with_gateway=not is_lean)
     elsewhere = (cache.stale & known) - {*volatile.keys}
     if not known >= {*everything.keys} or elsewhere & {*everything.groups}:
-        return everything, False
+        is_known = is_lean and cache.is_fresh
+        return reads.without(everything, reads.light_reads(scope)) if is_known else everything, False
     if cache.is_fresh and not cache.is_partial:
         return None, False
     groups = reads.group_reads(scope)

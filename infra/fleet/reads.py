@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from infra.fleet import naming
-from infra.fleet.model import Key, ReadSet
+from infra.fleet.model import Body, Key, ReadSet
 from infra.fleet.resources import gateway
 from rollout.model import Colour, Desired, Release, Rollout
 from rollout.strategies import strategy_of, swap_of
@@ -102,13 +102,28 @@ def group_reads(scope: Scope) -> ReadSet:
 
 
 def light_reads(scope: Scope) -> ReadSet:
-    """What changes by itself, for a pass that has read nothing before: `group_reads` with the
-    backend services, which say which groups to ask for the health of. While requests are split
-    between two groups, time counts only while the URL map is right, so it is read too.
+    """The same for a pass that has read nothing before. While requests are split between two
+    groups, time counts only while the URL map is right, so it is read too.
     """
     reads = group_reads(scope)
     route = (naming.GATEWAY,) if scope.is_exposed and len(scope.colours) > 1 else ()
-    return replace(reads, keys=(*reads.keys, *reads.healths, *route))
+    return replace(reads, keys=(*reads.keys, *route))
+
+
+def usual_backends(project: str, scope: Scope) -> dict[Key, Body]:
+    """The groups of the backend services as Slipway makes them, to ask for their health without
+    reading the services. One that somebody changed has no health of a group it does not have.
+    """
+    url = f"https://www.googleapis.com/compute/v1/projects/{project}"
+    return {
+        naming.backend_service(scope.model, colour): {
+            "backends": [
+                {"group": f"{url}/{naming.reference(naming.instances_of(group))}"}
+                for group in _groups(scope, (colour,))
+            ]
+        }
+        for colour in scope.colours
+    }
 
 
 def without(reads: ReadSet, known: ReadSet) -> ReadSet:
