@@ -544,7 +544,6 @@ class Rollout:
     failure: LatchedFailure | None = None
     starting_since: datetime | None = None  # see `rollout/starting.py`
 
-
     step_seconds: int | None = None
 
 

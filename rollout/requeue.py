@@ -147,7 +147,7 @@ def after_attempt(decision: Decision, attempt: Attempt, now: datetime) -> dateti
         return now + max(RETRY, back_off, longest)
     if attempt.refused and isinstance(phase, Settled):
         return now + SETTLED_RETRY
-    if attempt.is_swap and not attempt.repeats:
+    if attempt.is_swap and not attempt.repeats and isinstance(phase, Stepping):
         return now + (interval(decision.rollout, now) or back_off)
     if attempt.actions:
         return now + back_off

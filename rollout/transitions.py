@@ -178,7 +178,7 @@ def enter_step(
     if isinstance(rollout.phase, Stepping):
         before = rollout.phase
         phase = replace(phase, weight=before.weight, granted=min(before.granted, step))
-    entered = replace(_timed(rollout, now), phase=phase, progress=_go_on(rollout, health, now))
+    entered = replace(rollout, phase=phase, progress=_go_on(rollout, health, now))
     return _change(rollout, entered, desired, step_name(step), why, health)
 
 
@@ -194,7 +194,7 @@ def grant(
     """The candidate has the instances for what the step sends it: from now on the route has it."""
     weight = step.per_mille if isinstance(step, WeightStep) else phase.weight
     granted = replace(
-        _timed(rollout, now),
+        rollout,
         phase=replace(
             phase, weight=weight, granted=phase.step + 1, routed_since=None, unmeasured_since=None
         ),
@@ -210,13 +210,13 @@ def start_baking(
 ) -> PhaseChange:
     routed_since = rollout.phase.routed_since if isinstance(rollout.phase, Stepping) else None
     phase = Baking(now, routed_since)
-    baking = replace(_timed(rollout, now), phase=phase, progress=_go_on(rollout, health, now))
+    baking = replace(rollout, phase=phase, progress=_go_on(rollout, health, now))
     bake_seconds = health.release.spec.rollout.bake_seconds
     why = f"{why}; bakes for {bake_seconds} s"
     return _change(rollout, baking, desired, "baking", why, health)
 
 
-def _timed(rollout: Rollout, now: datetime) -> Rollout:
+def timed(rollout: Rollout, now: datetime) -> Rollout:
     """The rollout with how long the instances of its present step took to be healthy. Until now,
     unless something else kept the step since the last of them was.
     """

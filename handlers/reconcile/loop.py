@@ -221,7 +221,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     results = _apply(world, run, saved, decision)
     carried = _remember(carried, saved, decision, results)
     attempt = _attempt(results, carried.repeats)
-    if attempt.is_swap and not decision.blocked:
+    if attempt.is_swap and isinstance(saved.rollout.phase, Stepping):
         # What was patched is as the target says, so the next pass expects nothing to do.
         cache = replace(carried.cache, is_light=True)
         verified = Verified(cache.complete_at or now, decision.target)
@@ -252,7 +252,9 @@ def _still_moves(world: World, state: ModelState, carried: Carried) -> bool:
     """
     seen, now = carried.observed_at, world.clock.now()
     is_quiet = carried.cache.is_light and carried.cache.is_noop
-    if not (is_quiet and seen and now - seen < LOOK_EVERY and _lately_verified(carried, state, now)):
+    if not (
+        is_quiet and seen and now - seen < LOOK_EVERY and _lately_verified(carried, state, now)
+    ):
         return False
     groups = group_reads(scope_of(state.rollout, state.desired)).keys
     try:

@@ -105,7 +105,9 @@ def next_reads(
     elsewhere = (cache.stale & known) - {*volatile.keys}
     if not known >= {*everything.keys} or elsewhere & {*everything.groups}:
         is_known = is_lean and cache.is_fresh
-        return reads.without(everything, reads.light_reads(scope)) if is_known else everything, False
+        return reads.without(
+            everything, reads.light_reads(scope)
+        ) if is_known else everything, False
     if cache.is_fresh and not cache.is_partial:
         return None, False
     groups = reads.group_reads(scope)

@@ -92,8 +92,6 @@ def to_document(state: ModelState) -> Json:
             "gates": [gate_record(each) for each in rollout.gates],
             "failure": vars(rollout.failure) | {} if rollout.failure else None,
             "starting_since": rollout.starting_since,
-
-
             "step_seconds": rollout.step_seconds,
         },
         "capacity_lease": _capacity_lease(rollout.capacity_lease),
@@ -162,8 +160,6 @@ def from_document(document: Json) -> ModelState:
             gates=tuple(_read_gate_record(each) for each in rollout.get("gates", ())),
             failure=_build(LatchedFailure, rollout["failure"]) if rollout.get("failure") else None,
             starting_since=rollout.get("starting_since"),
-
-
             step_seconds=rollout.get("step_seconds"),
         ),
         waiting_for=document["waiting_for"],

@@ -55,6 +55,7 @@ def judge_step(
     verdict = judge(STEP_GATES, context)
     if not isinstance(verdict, Passed) or rollout.paused:
         return hold(rollout, desired, verdict, health, now)
+    rollout = transitions.timed(rollout, now)
     needs_grant = traffic is not None and not traffic.is_granted
     is_last = phase.step + 1 == len(steps)
     frozen = frozen_for(evidence, candidate_of(rollout))

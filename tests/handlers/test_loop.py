@@ -107,11 +107,10 @@ def test_a_pass_that_could_not_read_comes_later_instead_of_being_redelivered() -
     bus = RecordingBus(story.bus)
 
     def then_fail(change: Change) -> Any:
-        answer = change()
         if not story.state().rollout.paused:
             story.when_commanded("pause")  # its own wake-up finds the model leased
-            story.given_fault("error", method="compute.*.get", status=503)
-        return answer
+            story.given_fault("error", method="compute.*", status=503)
+        return change()
 
     worker = story.new_worker(bus=bus, transport=intercepted_transport(story.emulator, then_fail))
     reconcile(worker, "tiny")

@@ -179,6 +179,7 @@ FULL = ModelState(
         ),
         failure=LatchedFailure("gate", "http_errors: 37 of 1,500", at(3)),
         starting_since=at(3),
+        step_seconds=75,
     ),
     conditions=(Condition("Paused", "paused by ann", at(9)),),
     outputs={"group": "https://example.com/group"},
@@ -337,6 +338,7 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
             ],
             "failure": {"reason": "gate", "why": "http_errors: 37 of 1,500", "since": at(3)},
             "starting_since": at(3),
+            "step_seconds": 75,
             "steps_digest": "0123456789ab",
             "begun_at": at(0),
             "progress": {

@@ -179,7 +179,7 @@ def test_the_last_step_leads_to_the_bake() -> None:
     decision = run_pass(swapping(Stepping(2, NOON)), TWO, HEALTHY_BAKE)
     clocks = "healthy@1767268810:0,1,2,3"
     progress = Progress(4, NOW, initial_size=4, size=4, clocks=clocks, needed=4)
-    assert decision.rollout == swapping(Baking(NOW), progress=progress)
+    assert decision.rollout == swapping(Baking(NOW), progress=progress, step_seconds=10)
     why = "4 of 4 instances of release 2 are healthy"
     assert decision.transitions == (
         Transition("2", "step_3", "baking", f"{why}; bakes for 300 s", evidence=(why,)),
