@@ -51,6 +51,7 @@ class Meter:
     calls: Counter[str] = field(default_factory=Counter)
     stored: Counter[str] = field(default_factory=Counter)
     refused: int = 0
+    conflicts: int = 0
     deliveries: Counter[str] = field(default_factory=Counter)
     apart_seconds: float = 0.0
     began: float = field(default_factory=time.process_time)
@@ -217,6 +218,7 @@ class Deployment:
             self.meter.refused += 1
             return _rate_limited(request)
         answer = self._send(send)
+        self.meter.conflicts += answer.status_code == 412 and "/urlMaps/" in path
         until = self.clock.now() + timedelta(seconds=LONGEST_WAIT_SECONDS)
         while is_wait and self.clock.now() < until and _is_running(answer):
             self.clock.sleep(WAIT_POLL_SECONDS)

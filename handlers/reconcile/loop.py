@@ -250,11 +250,9 @@ def _still_moves(world: World, state: ModelState, carried: Carried) -> bool:
     """Whether a group says that it is not stable yet, soon after a pass that read its instances and
     found nothing to do: no step can end before.
     """
-    seen, now = carried.observed_at, world.clock.now()
-    is_quiet = carried.cache.is_light and carried.cache.is_noop
-    if not (
-        is_quiet and seen and now - seen < LOOK_EVERY and _lately_verified(carried, state, now)
-    ):
+    cache, seen, now = carried.cache, carried.observed_at, world.clock.now()
+    is_trusted = not cache.is_light or _lately_verified(carried, state, now)
+    if not (seen and now - seen < LOOK_EVERY and cache.is_noop and is_trusted):
         return False
     groups = group_reads(scope_of(state.rollout, state.desired)).keys
     try:
