@@ -95,10 +95,11 @@ def settle(
     state: ModelState,
     decision: Decision,
     changes: Iterable[str],
-    outputs: Mapping[str, str],
+    outputs: Mapping[str, str] | None,
     now: datetime,
 ) -> Settlement:
     """The state after one pass. `changes` are the reasons of the actions that the pass will apply.
+    `outputs`: None if too little was read to know them.
 
     A model needs another pass until it is settled and nothing is left to change. A change to a
     settled model that was not due is drift and is recorded as such.
@@ -110,12 +111,14 @@ def settle(
         was_settled = state.requeue_at is None or state.rollout.watched_since or kept
         if was_settled and not (kept and kept.is_leaving) and not decision.transitions:
             decision = _with_drift(decision, why, now)
+    if outputs is None or (not outputs and decision.rollout.stable):
+        outputs = state.outputs
     after = replace(
         state,
         desired=decision.desired,
         rollout=decision.rollout,
         conditions=conditions.keep_since(state.conditions, decision.conditions),
-        outputs=outputs or ({} if decision.rollout.stable is None else state.outputs),
+        outputs=outputs,
         requeue_at=requeue.merge(state.requeue_at, decision.requeue_at, now),
         waiting_for=decision.waiting_for,
         seconds_to_roll_back=decision.seconds_to_roll_back,

@@ -179,7 +179,8 @@ def enter_step(
         before = rollout.phase
         phase = replace(phase, weight=before.weight, granted=min(before.granted, step))
     entered = replace(rollout, phase=phase, progress=_go_on(rollout, health, now))
-    return _change(rollout, entered, desired, step_name(step), why, health)
+    change = _change(rollout, entered, desired, step_name(step), why, health)
+    return replace(change, waiting_for=why)
 
 
 def grant(

@@ -167,7 +167,7 @@ def decide(
         next_plan, digest = Plan(), ""
     decision = replace(decision, transitions=(*adopted, *decision.transitions))
     group = decision.target.main_group
-    found = {} if is_light else _outputs(state, snapshot, group)
+    found = None if is_light else _outputs(state, snapshot, group)
     settlement = settle(state, decision, (action.why for action in next_plan.actions), found, now)
     counted = count(
         releases_of(state.desired, state.rollout, decision.rollout),
