@@ -57,7 +57,7 @@ from infra.store.repository import StoredState
 from infra.wiring import World
 from rollout import stopped
 from rollout.capacity import needs_room
-from rollout.model import Baking, Observed, Problem, Room, Stepping, phase_name
+from rollout.model import Observed, Problem, Room, Stepping, phase_name
 from rollout.policy.policy import Policy
 from rollout.policy.stop import Stop
 
@@ -282,7 +282,7 @@ def _observe(world: World, run: Run, stored: StoredState, carried: Carried) -> S
     scope = scope_of(state.rollout, state.desired)
     verified = _lately_verified(carried, state, now)
     is_expected = carried.observed_at is None and run.number is not None
-    is_lean = verified is not None and isinstance(state.rollout.phase, Stepping | Baking)
+    is_lean = verified is not None and isinstance(state.rollout.phase, Stepping)
     try:
         if verified and (is_expected or cache.is_light):
             return observe_lightly(world.compute, scope, cache, verified.at)
