@@ -30,10 +30,13 @@ from infra.registry.emulated import EmulatedRegistry
 from infra.schedule.timer import Timer
 from infra.store import outbox, repository
 from infra.store.documents import from_document
+from infra.store.port import Put
 from infra.store.sqlite import SqliteStore
 from infra.wiring import World
+from local.policy import POLICY
 from rollout.state import ModelState
-from tests.scenario import ENDPOINT, PROJECT, DirectCalls
+from tests.compute_calls import ENDPOINT, DirectCalls
+from tests.scenario import PROJECT
 
 COMPUTE_SECONDS, STORE_SECONDS = 0.08, 0.02
 WAIT_POLL_SECONDS = 0.25
@@ -163,6 +166,7 @@ class Deployment:
             [behaviour or {"boot_seconds": 30, "ready_after_seconds": 10, "drain_seconds": 0}]
         )
         self.store = SqliteStore(":memory:")
+        self.store.commit(Put("settings/policy", POLICY))
         self.bus = Bus(self.clock, self.meter)
         self.dead: list[Any] = []
         self._tokens = iter(range(1, 10**9))

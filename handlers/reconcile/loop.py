@@ -201,7 +201,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     carried = replace(carried, cache=replace(cache, is_noop=decision.is_noop), plans=plans)
     if cache.is_partial and not _is_as_expected(carried, state, decision):
         # observe the rest before anything is decided
-        return replace(carried, cache=replace(carried.cache, is_light=False)), now
+        return replace(carried, cache=replace(cache, is_light=False, is_noop=False)), now
     if decision.ends_in_nothing and not cache.is_swept:
         # A 404 may be wrong, and nobody would look again: the lists have to agree.
         return replace(carried, cache=SnapshotCache(), is_complete=True), now
@@ -252,7 +252,8 @@ def _still_moves(world: World, state: ModelState, carried: Carried) -> bool:
     """
     cache, seen, now = carried.cache, carried.observed_at, world.clock.now()
     is_trusted = not cache.is_light or _lately_verified(carried, state, now)
-    if not (seen and now - seen < LOOK_EVERY and cache.is_noop and is_trusted):
+    is_quiet = cache.is_noop and isinstance(state.rollout.phase, Stepping)
+    if not (seen and now - seen < LOOK_EVERY and is_quiet and is_trusted):
         return False
     groups = group_reads(scope_of(state.rollout, state.desired)).keys
     try:
@@ -282,9 +283,10 @@ def _observe(world: World, run: Run, stored: StoredState, carried: Carried) -> S
     scope = scope_of(state.rollout, state.desired)
     verified = _lately_verified(carried, state, now)
     is_expected = carried.observed_at is None and run.number is not None
-    is_lean = verified is not None and isinstance(state.rollout.phase, Stepping)
+    is_stepping = isinstance(state.rollout.phase, Stepping)
+    is_lean = verified is not None and is_stepping
     try:
-        if verified and (is_expected or cache.is_light):
+        if verified and (is_expected or (cache.is_light and is_stepping)):
             return observe_lightly(world.compute, scope, cache, verified.at)
         return observe(world.compute, scope, cache, now, is_lean=is_lean)
     except (Unavailable, Refused) as error:
