@@ -1,4 +1,4 @@
-"""`python -m bench`: measures everything in about ten minutes, prints a table, writes
+"""`python -m bench`: measures everything in about half an hour, prints a table, writes
 `bench/results.json` and the table in `docs/bench.md`.
 
 With `--only` some parts are measured and shown, and nothing is written; with `--write` too, their
@@ -32,6 +32,7 @@ from bench import (
 )
 from bench.gates import measure as gates
 from bench.results import Row
+from bench.scale import measure as scale
 from bench.setting import Setting, setting
 
 IN_SETTING: dict[str, Callable[[Setting, int], tuple[Row, ...]]] = {
@@ -49,6 +50,7 @@ ALONE: dict[str, Callable[[], tuple[Row, ...]]] = {
     "rollouts": rollouts.measure,
     "gcloud": by_gcloud.measure,
     "command-line": command_line.measure,
+    "scale": scale.measure,
     "emulator": emulator.measure,
 }
 """Parts that do not use a `Setting`."""

@@ -1,6 +1,7 @@
 """When the next pass over a model is due. Pure.
 
 while it waits      5 to 15 s, an eighth of the time the phase has taken
+in a step           30 s until the time that the last step took is near, then every 2 s
 while it bakes, or  15 s to 5 min, a sixtieth of the time it has taken; 15 s while it is degraded
 awaits approval
 stalled rollback    1 to 5 min, a sixtieth of the time it has taken

@@ -1,1 +1,1 @@
-"""Many models at once, in virtual time: the deployed functions with their slots, queues and quotas."""
+"""Many models at once, in virtual time, with the deployed functions' slots, queues and quotas."""

@@ -8,6 +8,7 @@ calls in a region do. CPU time is that of the process without the emulator and t
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections import Counter, deque
@@ -169,7 +170,8 @@ class Deployment:
         self.store.commit(Put("settings/policy", POLICY))
         self.bus = Bus(self.clock, self.meter)
         self.dead: list[Any] = []
-        self._tokens = iter(range(1, 10**9))
+        self._tokens = itertools.count(1)
+        self._last_jitter = 0.0
         intake, reconciler = self._world(), self._world()
         for topic, handle, world, attempts in (
             ("model-releases", release.handle, intake, 100),
@@ -197,7 +199,7 @@ class Deployment:
         )
         return World(
             self.clock,
-            lambda: store,  # type: ignore[arg-type,return-value]
+            lambda: store,
             lambda: self.bus,
             lambda: compute,
             lambda: f"worker-{next(self._tokens)}",
@@ -208,8 +210,8 @@ class Deployment:
 
     def _jitter(self) -> float:
         """Spread evenly, and the same in each run."""
-        self._golden = (getattr(self, "_golden", 0.0) + 0.618034) % 1
-        return self._golden
+        self._last_jitter = (self._last_jitter + 0.618034) % 1
+        return self._last_jitter
 
     def _around(self, request: requests.PreparedRequest, send: Callable[[], Any]) -> Any:
         self.clock.sleep(COMPUTE_SECONDS)
@@ -275,7 +277,7 @@ class Deployment:
 
 
 def _is_running(answer: Any) -> bool:
-    return answer.status_code == 200 and answer.json().get("status") != "DONE"
+    return bool(answer.status_code == 200 and answer.json().get("status") != "DONE")
 
 
 def _rate_limited(request: requests.PreparedRequest) -> requests.Response:

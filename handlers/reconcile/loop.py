@@ -60,8 +60,6 @@ from rollout.capacity import needs_room
 from rollout.model import Observed, Problem, Room, Stepping, phase_name
 from rollout.policy.policy import Policy
 from rollout.policy.stop import Stop
-
-
 from rollout.requeue import Attempt, after_attempt, interval
 from rollout.state import ModelState, Verified, is_verified, release_in_focus
 from rollout.targets import target_of
@@ -89,8 +87,8 @@ class Carried:
     """State carried from one pass to the next: what was loaded and observed, the plans made, the
     last plan applied and how often again, what was refused of it, and what was read and found about
     the `references` of which generation before anything is created. `observed_at`: when the last
-    pass observed; `verified`: whether it found nothing to change; `is_complete`: everything has to be
-    read; `waiting_for`: why its route is not written yet.
+    pass observed; `verified`: whether it found nothing to change; `waiting_for`: why its route is
+    not written yet; `is_complete`: everything has to be read, whatever an earlier pass verified.
     """
 
     stored: StoredState | None = None

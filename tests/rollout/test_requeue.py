@@ -203,3 +203,35 @@ def test_a_stored_time_moves_only_if_the_next_pass_is_earlier_or_far_off(
     stored: datetime | None, requested: datetime | None, merged: datetime | None
 ) -> None:
     assert merge(stored, requested, NOW) == merged
+
+
+# ---- When the instances of a step may be healthy
+
+
+@pytest.mark.parametrize(
+    ("taken", "wait"),
+    [
+        (0, 30),
+        (40, 30),
+        (55, 41),  # not 30, for so little would be left
+        (94, 5),
+        (96, 2),
+        (103.9, 2),
+        (104, 13),  # as without that time
+        (400, 15),
+    ],
+)
+def test_a_step_is_looked_at_often_about_the_time_that_the_last_one_took(
+    taken: float, wait: float
+) -> None:
+    rollout = Rollout(Stepping(1, NOON), step_seconds=100)
+    assert requeue.interval(rollout, at(taken)) == timedelta(seconds=wait)
+
+
+def test_after_a_swap_the_next_pass_is_when_instances_may_be_healthy() -> None:
+    rollout = Rollout(Stepping(1, NOON), step_seconds=100)
+    decision = Decision(rollout, Desired("tiny"), Target("tiny"), at(0))
+    assert after_attempt(decision, Attempt(actions=2, is_swap=True), NOON) == at(30)
+    assert after_attempt(decision, Attempt(actions=2), NOON) == NOON
+    repeated = Attempt(actions=2, is_swap=True, repeats=1)
+    assert after_attempt(decision, repeated, NOON) == at(5)
