@@ -40,6 +40,8 @@ SESSION: tuple[tuple[str, ...], ...] = (
     ("rollback", "tiny", "--wait"),
     ("retire", "tiny", "--yes"),
 )
+PHASES = {("approve", "tiny", "--by", "ann"): "step_2"}
+"""Until when to wait before a command."""
 
 
 def text() -> str:
@@ -53,7 +55,12 @@ def text() -> str:
         }
         for name, event in files.items():
             (Path(folder) / name).write_text(json.dumps(event))
-        return "\n".join(_output(scenario, folder, arguments) for arguments in SESSION)
+        printed = []
+        for arguments in SESSION:
+            if arguments in PHASES:
+                scenario.when_phase_reached(PHASES[arguments])
+            printed.append(_output(scenario, folder, arguments))
+        return "\n".join(printed)
 
 
 def _event(version: str, **sections: Any) -> dict[str, Any]:

@@ -150,8 +150,8 @@ def test_the_picture_has_what_was_counted_when_each_phase_ended(app: App) -> Non
     assert "3 of release 1, 3 of release 2 95 % to release 1, 5 % to release 2" in words
     assert "3 of release 2, 3 of release 3 100 % to release 2" in words  # it was never healthy
     assert "release 4 3 healthy of 3 needed, 5 % of the requests" in words
-    assert "3 instances for release 3: step 1 from 2026-01-01 00:08" in words
-    assert "5 % of requests for release 4: step 1 from 2026-01-01 00:12" in words
+    assert "3 instances for release 3: step 1 from 2026-01-01 00:09" in words
+    assert "5 % of requests for release 4: step 1 from 2026-01-01 00:13" in words
 
 
 def test_the_picture_has_what_a_phase_asked_for_if_nothing_was_counted(story: Scenario) -> None:

@@ -165,7 +165,7 @@ def test_a_healthy_step_leads_to_the_next(step: int, observed: Observed, why: st
     assert decision.transitions == (
         Transition("2", f"step_{step + 1}", f"step_{step + 2}", why, evidence=evidence),
     )
-    assert (decision.requeue_at, decision.waiting_for, decision.conditions) == (NOW, "", ())
+    assert (decision.requeue_at, decision.waiting_for, decision.conditions) == (NOW, why, ())
 
 
 def test_a_promoted_rollout_goes_from_any_step_to_the_last() -> None:
