@@ -25,6 +25,11 @@ SUPPLY_VENV := .venv-supply
 SUPPLY_PINS := deploy/requirements-supply.txt
 SUPPLY_READY := $(SUPPLY_VENV)/.installed
 
+# The Pulumi program's, which its Pulumi.yaml names.
+PULUMI_VENV := .venv-pulumi
+PULUMI_PINS := deploy/pulumi/requirements.txt
+PULUMI_READY := $(PULUMI_VENV)/.installed
+
 # Beside the Python of .venv, the functions' next ones: the first tests run with each that is
 # installed.
 OTHER_PYTHONS := 3.13 3.14
@@ -54,7 +59,7 @@ SHELL_SCRIPTS := .ci/run $(wildcard bench/*.sh deploy/*.sh)
 
 .PHONY: help setup test test-wide mutation mutants simulate soak soak-tests fuzz fuzz-keep golden \
 	recordings check lint format types imports schema-check schema shell-check vocabulary pythons \
-	sbom audit licences demo bench lock clean
+	sbom audit licences pulumi demo bench lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -116,7 +121,7 @@ simulate: $(READY) ## run 150,000 simulated schedules (SOAK_ARGS="--minutes 60",
 soak: MUTANTS_ARGS := --all --workers 2
 soak: mutants mutation soak-tests simulate ## run the nightly tier
 
-soak-tests: $(READY) ## run nightly tests, 200 schedules on Google's emulators, more attacks
+soak-tests: $(READY) $(PULUMI_READY) ## run nightly tests, 200 schedules on Google's emulators, more attacks
 	$(PYTEST) -m nightly
 	SLIPWAY_SCHEDULES=200 $(PYTEST) --timeout 3600 tests/emulators
 	SLIPWAY_SOAK=1 $(PYTEST) --timeout 3600 tests/assurance/hostile
@@ -209,6 +214,15 @@ $(SUPPLY_READY): $(SUPPLY_PINS) $(READY)
 		-r $(SUPPLY_PINS)
 	@touch $@
 
+pulumi: $(PULUMI_READY) ## test the Pulumi program in its environment, which `pulumi up` uses
+	$(BIN)/python -m pytest -n 0 tests/deploy/test_pulumi.py
+
+$(PULUMI_READY): $(PULUMI_PINS) $(READY)
+	@test -x $(PULUMI_VENV)/bin/python || "$(PYTHON)" -m venv $(PULUMI_VENV)
+	@$(BIN)/uv pip install --quiet --python $(PULUMI_VENV)/bin/python --require-hashes \
+		-r $(PULUMI_PINS)
+	@touch $@
+
 demo: $(DEMO_READY) ## run a rollout on this machine (DEMO_ARGS="--keep" leaves the stack running)
 	$(BIN)/python -m local.demo $(DEMO_ARGS)
 
@@ -227,8 +241,9 @@ lock: $(READY) ## upgrade the pinned packages
 	$(COMPILE) --output-file $(FUZZ_PINS) $(FUZZ_PINS:.txt=.in)
 	$(COMPILE) --output-file $(ANSIBLE_PINS) $(ANSIBLE_PINS:.txt=.in)
 	$(COMPILE) --output-file $(SUPPLY_PINS) $(SUPPLY_PINS:.txt=.in)
+	$(COMPILE) --output-file $(PULUMI_PINS) $(PULUMI_PINS:.txt=.in)
 
 clean: ## remove the environments and every cache
-	rm -rf $(VENV) $(FUZZ_VENV) $(SUPPLY_VENV) .venv-3.* mutants .coverage .hypothesis .import_linter_cache .mypy_cache \
+	rm -rf $(VENV) $(FUZZ_VENV) $(SUPPLY_VENV) $(PULUMI_VENV) .venv-3.* mutants .coverage .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

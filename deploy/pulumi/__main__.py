@@ -1,0 +1,46 @@
+"""The Pulumi program: turns each value of `resources.py` into a resource of `pulumi_gcp`."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pulumi
+import yaml
+from resources import Resource, Settings, stages  # Pulumi runs this file from its own folder
+
+
+def settings() -> Settings:
+    """What `pulumi config set` chose; Settings has the defaults."""
+    config = pulumi.Config()
+    texts = ("region", "database", "firestore_location", "network", "subnetwork_range")
+    switches = ("create_network", "default_account", "alerts")
+    chosen = {name: config.get(name) for name in texts}
+    chosen |= {name: config.get_bool(name) for name in switches}
+    return Settings(
+        project=config.require("project"),
+        number=config.require("number"),
+        **{name: each for name, each in chosen.items() if each is not None},
+    )
+
+
+def register(resource: Resource, needs: list[pulumi.Resource]) -> pulumi.Resource:
+    module, _, kind = resource.kind.partition(".")
+    make = getattr(importlib.import_module(f"pulumi_gcp.{module}"), kind)
+    options = pulumi.ResourceOptions(
+        depends_on=needs,
+        ignore_changes=list(resource.later),
+        protect=resource.is_protected,
+    )
+    made: pulumi.Resource = make(resource.name, opts=options, **resource.properties)
+    return made
+
+
+def main() -> None:
+    role = yaml.safe_load((Path(__file__).parents[1] / "roles/reconciler.yaml").read_text())
+    made: list[pulumi.Resource] = []
+    for stage in stages(settings(), role):
+        made = [register(each, made) for each in stage]
+
+
+main()
