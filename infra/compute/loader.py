@@ -104,10 +104,9 @@ def _installed(modules: dict[str, ModuleType]) -> Iterator[None]:
     try:
         yield
     finally:
-        for name in [
-            name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")
-        ]:
-            modules[name] = sys.modules.pop(name)
+        for name in sys.modules.copy():  # other threads import, too
+            if name == PACKAGE or name.startswith(f"{PACKAGE}."):
+                modules[name] = sys.modules.pop(name)
         parent.__dict__.pop(PACKAGE.rpartition(".")[2], None)
 
 

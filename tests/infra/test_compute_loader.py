@@ -131,3 +131,22 @@ messages += [one.RegionAutoscalersClient.get.__globals__["compute"]]
 names = [each.Autoscaler(name="a").name for each in messages]
 print(json.dumps([*names, messages[0] is messages[1]]))
 """) == ["a", "a", False]
+
+
+def test_an_import_in_another_thread_disturbs_nothing() -> None:
+    """A name in `sys.modules` whose comparison adds a module stands for that thread."""
+    assert (
+        run("""
+class Name(str):
+    __hash__ = str.__hash__
+    def startswith(self, prefix):
+        sys.modules[f"other_{len(sys.modules)}"] = sys
+        return super().startswith(prefix)
+sys.modules[Name("name")] = sys
+from infra.compute.loader import Library
+for services in (["region_autoscalers"], ["instances"]):
+    module = Library(services).service(services[0])
+print(json.dumps([name for name in sys.modules if "compute_v1" in name]))
+""")
+        == []
+    )
