@@ -115,8 +115,7 @@ def main(arguments: Sequence[str] | None = None, program: Program | None = None)
         print_line(program.notes, f"slipway: {text}", "red")
         return ERROR
     except typer.Abort:
-        print_line(program.notes, "slipway: stopped", "red")
-        return INTERRUPTED
+        status = INTERRUPTED
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
@@ -124,4 +123,6 @@ def main(arguments: Sequence[str] | None = None, program: Program | None = None)
         why = "a document is damaged, or this is a defect of slipway"
         print_line(program.notes, f"slipway: {what}: {why}; {TRACEBACK}=1 shows where", "red")
         return ERROR
+    if status == INTERRUPTED:
+        print_line(program.notes, "slipway: stopped", "red")
     return int(status or 0)

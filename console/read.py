@@ -122,19 +122,17 @@ def _show_status(
 
 def _show_all(program: Program, connection: Connection, output: Format) -> None:
     found = sorted(overviews(connection.store), key=lambda each: each.key)
-    lines = [_line(view) for view in found]
     if output is Format.json:
-        print_json(program.out, lines)
-    elif not lines:
+        print_json(program.out, found)
+    elif not found:
         print_line(program.notes, f"{connection.place} has no models")
     else:
-        rows = (tuple(each.values()) for each in lines)
-        print_table(program.out, [*lines[0]], rows, wide="waiting for")
-
-
-def _line(view: views.OverviewView) -> dict[str, str]:
-    values = (view.model, view.stable or "-", view.coming or "-", view.phase, view.waiting_for)
-    return dict(zip(("model", "serves", "next", "phase", "waiting for"), values, strict=True))
+        rows = (
+            (each.model, each.stable or "-", each.coming or "-", each.phase, each.waiting_for)
+            for each in found
+        )
+        columns = ("model", "serves", "next", "phase", "waiting for")
+        print_table(program.out, columns, rows, wide="waiting for")
 
 
 def _print_status(program: Program, connection: Connection, view: StatusView) -> None:

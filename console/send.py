@@ -491,7 +491,7 @@ def _follow(
     """Shows each transition and, on a terminal, how far the rollout is."""
     lines = program.notes if delivery.output is Format.json else program.out
     began, limit = connection.timer(), delivery.timeout
-    with _bar(program) as update:
+    with _bar(program) as update, _says_that_it_goes_on(program, model):
         for each in follow(connection, model, goal, sent.after):
             for entry in each.entries:
                 print_line(lines, entry_line(entry))
@@ -505,6 +505,16 @@ def _follow(
                     f" on: {each.state.waiting_for or 'slipway status shows where it is'}"
                 )
     return None
+
+
+@contextmanager
+def _says_that_it_goes_on(program: Program, model: str) -> Iterator[None]:
+    """After Ctrl-C, which ends the command and not what it published."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print_line(program.notes, f"{model} goes on: slipway status {model} shows where it is")
+        raise
 
 
 @contextmanager

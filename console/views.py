@@ -160,7 +160,7 @@ def model_view(state: ModelState) -> ModelView:
 
 
 def overview_view(summary: Summary) -> OverviewView:
-    failed = f"release {summary.last_failed} has failed" if summary.last_failed else ""
+    failed = f"last failed: release {summary.last_failed}" if summary.last_failed else ""
     stops = summary.on_hold or summary.paused
     is_wrong = stops or summary.warning or summary.phase == "rolling_back"
     is_over = summary.phase == "settled" and not summary.desired

@@ -102,10 +102,11 @@ def test_status_of_all_has_what_needs_a_person_first() -> None:
     view = json.loads(show(scenario, "status", "--output", "json"))
     assert view[1] == {
         "model": "busy",
-        "serves": "1",
-        "next": "2",
+        "stable": "1",
+        "coming": "2",
         "phase": phase_name(scenario.state("busy").rollout.phase),
-        "waiting for": scenario.state("busy").waiting_for,
+        "waiting_for": scenario.state("busy").waiting_for,
+        "urgency": "under way",
     }
 
 

@@ -145,6 +145,14 @@ def test_a_release_that_takes_too_long_goes_on(slow: Scenario, write: Write) -> 
     assert slow.serving_version() == "2"
 
 
+def test_after_ctrl_c_a_release_goes_on(slow: Scenario, write: Write) -> None:
+    result = Terminal(slow, stop_after=2).run("publish", write("2"), "--wait")
+    assert result.status == 130
+    assert "tiny goes on: slipway status tiny shows where it is" in result.notes
+    slow.when_settled()
+    assert slow.serving_version() == "2"
+
+
 def test_a_message_that_nobody_handles_is_an_error_and_not_a_refusal(
     serving: Scenario, write: Write
 ) -> None:
