@@ -80,7 +80,8 @@ def start(context: typer.Context, project: Project = None) -> None:
     if before is None:
         print_line(program.out, f"{connection.place} is not stopped")
         return
-    print_line(program.out, f"{connection.place} goes on within two minutes; it was {before.why}")
+    print_line(program.notes, f"it was {before.why}")
+    print_line(program.out, f"{connection.place} goes on within two minutes")
 
 
 def _with_stop(policy: Mapping[str, Any], field: Mapping[str, Any]) -> dict[str, Any]:

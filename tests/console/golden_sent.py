@@ -1,4 +1,4 @@
-"""What `publish`, `plan`, `rehearse` and the commands write, in a scenario: `golden_sent.txt`.
+"""What commands that send or foresee something write, in a scenario: `golden_sent.txt`.
 
 `python -m tests.console.golden_sent` writes the file anew; look at the difference.
 """
@@ -38,6 +38,12 @@ SESSION: tuple[tuple[str, ...], ...] = (
     ("why", "tiny", "3"),
     ("why", "tiny", "2", "--plan", "plan.json"),
     ("rollback", "tiny", "--wait"),
+    ("stop", "--reason", "incident 42", "--by", "ann"),
+    ("start",),
+    ("policy", "check", "policy.json"),
+    ("policy", "set", "policy.json", "--yes"),
+    ("policy", "allow", "machine_types=e2-small", "--yes"),
+    ("policy", "show"),
     ("retire", "tiny", "--yes"),
 )
 PHASES = {("approve", "tiny", "--by", "ann"): "step_2"}
@@ -51,6 +57,7 @@ def text() -> str:
         files = {
             "bad.json": _event("2", scaling={"min": "lots", "mx": 3}),
             "2.json": _event("2", rollout={"steps": STEPS}),
+            "policy.json": {"max_instances": 2, "machine_types": ["n1-standard-1"]},
             "quick.json": _event("3", rollout={"steps": [{"percent": 100, "hold_seconds": 0}]}),
         }
         for name, event in files.items():
@@ -72,7 +79,7 @@ def _event(version: str, **sections: Any) -> dict[str, Any]:
 def _output(scenario: Scenario, folder: str, arguments: tuple[str, ...]) -> str:
     found = [f"{folder}/{each}" if each.endswith(".json") else each for each in arguments]
     result = Terminal(scenario).run(*found)
-    printed = NUMBER.sub("message 1 on", result.out + result.notes)
+    printed = NUMBER.sub("message 1 on", result.out + result.notes).replace(f"{folder}/", "")
     lines = [line.rstrip() for line in printed.splitlines()]
     command = f"$ slipway {' '.join(arguments)}"
     return "\n".join((command, *lines, f"exit status {result.status}", ""))
