@@ -23,7 +23,8 @@ from console.views import (
 )
 from infra.fleet.stored_plan import RolloutPlan
 from rollout.gates.record import GateRecord
-from rollout.model import Release, Stepping
+from rollout.intents import pending_release
+from rollout.model import Baking, Release, Retiring, RollingBack, Stepping
 from rollout.policy.freeze import Freeze, frozen
 from rollout.policy.policy import Policy
 from rollout.spec.steps import ApproveStep
@@ -256,20 +257,26 @@ def _commands(state: ModelState, project: str) -> tuple[Command, ...]:
         found.append(Command("go on", write("resume", model)))
     if is_over(state):
         if rollout.previous:
-            found.append(Command("roll back", write("rollback", model)))
+            back = write("rollback", model, "--version", rollout.previous.version)
+            found.append(Command("roll back", back))
+        return tuple(found)
+    phase, steps, candidate = rollout.phase, steps_of(rollout), rollout.candidate
+    if isinstance(phase, RollingBack | Retiring) and not pending_release(rollout, state.desired):
         return tuple(found)
     is_paused = bool(rollout.paused or state.desired.paused)
     verb, what = ("resume", "go on") if is_paused else ("pause", "stop where it is")
     found.append(Command(what, write(verb, model)))
-    phase, steps = rollout.phase, steps_of(rollout)
-    step = steps[min(phase.step, len(steps) - 1)] if isinstance(phase, Stepping) and steps else None
-    if isinstance(step, ApproveStep) and rollout.candidate:
-        version = rollout.candidate.version
-        for verb in ("approve", "reject"):
-            text = write(verb, model, "--version", version)
-            found.append(Command(f"{verb} release {version}", text))
-    if rollout.candidate:
-        found.append(Command("end the step or the bake", write("promote", model)))
+    if candidate and isinstance(phase, Stepping | Baking):
+        step = (
+            steps[phase.step] if isinstance(phase, Stepping) and phase.step < len(steps) else None
+        )
+        if isinstance(step, ApproveStep):
+            about = ("--version", candidate.version, "--topic", step.approve.by)
+            for verb in ("approve", "reject"):
+                text = write(verb, model, *about)
+                found.append(Command(f"{verb} release {candidate.version}", text))
+        else:
+            found.append(Command("end the step or the bake", write("promote", model)))
         found.append(Command("give the candidate up", write("abort", model)))
     return tuple(found)
 

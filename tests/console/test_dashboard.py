@@ -31,6 +31,7 @@ from infra.store.port import Put, StoreError
 from infra.wiring import World
 from rollout.policy.policy import Policy
 from rollout.spec.message import ReleaseRequested, parse
+from tests.console.terminal import Terminal
 from tests.scenario import PROJECT, Scenario
 
 HOSTILE = (
@@ -143,6 +144,26 @@ def test_a_model_has_all_that_explains_it(app: App) -> None:
         "published → quarantined",
     ):
         assert text in page.words, text
+
+
+def test_only_commands_that_do_something_are_offered() -> None:
+    scenario = Scenario()
+    for version in ("1", "2"):
+        scenario.given_serving(version, rollout={"bake_seconds": 0, "steps": [100]})
+    first, last = {"percent": 50, "hold_seconds": 0}, {"percent": 100}
+    scenario.when_released("3", rollout={"steps": [first, {"approve": {"by": "board"}}, last]})
+    scenario.when_phase_reached("step_2")
+    app = app_of(scenario)
+    words = get(app, "/models/tiny").words
+    assert "slipway approve tiny --version 3 --topic board" in words
+    assert "slipway promote" not in words
+    scenario.when_commanded("abort")
+    scenario.when_phase_reached("rolling_back")
+    words = get(app_of(scenario), "/models/tiny").words
+    assert not any(f"slipway {verb} tiny" in words for verb in ("abort", "pause", "promote"))
+    scenario.when_settled()
+    assert "slipway rollback tiny --version 1" in get(app_of(scenario), "/models/tiny").words
+    assert Terminal(scenario).run("rollback", "tiny", "--version", "1").status == 0
 
 
 def test_the_picture_has_what_was_counted_when_each_phase_ended(app: App) -> None:
