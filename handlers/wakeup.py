@@ -80,6 +80,7 @@ def tick(world: World) -> None:
     failed = [why for part, do in parts.items() if (why := _attempt(part, do, world))]
     record = Put(LAST_TICK, tick_to_document(TickRecord(at, tuple(failed))))
     _attempt("record", lambda world: world.store.commit(record), world)
+    log.info("tick processed", extra={"fields": {"failed": len(failed)}})
 
 
 def _attempt(part: str, do: Callable[[World], object], world: World) -> str | None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rollout.counts import Counts
-from rollout.model import Rollout, Stepping, phase_name
+from rollout.model import Baking, Rollout, Stepping, phase_name
+from rollout.step_controls import awaited_step
 
 MOST_PHASES = 64
 
@@ -81,6 +82,20 @@ def follow(
         course = Course(candidate.generation)
     course = _in_phase(course, phase_name(after.phase), now)
     return _counted(course, after, counts) if counts else course
+
+
+def seconds_overdue(course: Course | None, rollout: Rollout, now: datetime) -> int:
+    """How much longer than predicted the present phase of a rollout takes; 0 if it does not, if
+    nothing was predicted, or while people pause or may approve the step.
+    """
+    phase = rollout.phase
+    if course is None or course.predicted is None or rollout.paused or awaited_step(rollout):
+        return 0
+    if not isinstance(phase, Stepping | Baking):
+        return 0
+    name = phase_name(phase)
+    expected = sum(each.seconds for each in course.predicted.phases if each.phase == name)
+    return max(0, round((now - phase.since).total_seconds()) - expected)
 
 
 def with_way_back(course: Course | None, seconds: int | None) -> Course | None:

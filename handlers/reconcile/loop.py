@@ -15,7 +15,6 @@ value, `Carried`. Invariant: a pass over a settled model writes nothing anywhere
 from __future__ import annotations
 
 import json
-import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from handlers import admission
-from handlers.reconcile import lease
+from handlers.reconcile import lease, log_lines
 from handlers.reconcile.decide import (
     PassDecision,
     Plans,
@@ -34,6 +33,7 @@ from handlers.reconcile.decide import (
     policy_problems,
 )
 from handlers.reconcile.explain import explain_edit, explain_losses
+from handlers.reconcile.log_lines import Work
 from handlers.reconcile.measure import measure, measure_before, measure_gates
 from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe, observe_lightly
 from handlers.reconcile.overdue import restore_overdue
@@ -57,11 +57,11 @@ from infra.store.repository import StoredState
 from infra.wiring import World
 from rollout import stopped
 from rollout.capacity import needs_room
-from rollout.model import Observed, Problem, Room, Stepping, phase_name
+from rollout.model import Observed, Problem, Room, Stepping
 from rollout.policy.policy import Policy
 from rollout.policy.stop import Stop
 from rollout.requeue import Attempt, after_attempt, interval
-from rollout.state import ModelState, Verified, is_verified, release_in_focus
+from rollout.state import ModelState, Verified, is_verified
 from rollout.targets import target_of
 from rollout.transitions import has_newer
 
@@ -78,8 +78,6 @@ SWAPS = (
     ("regionAutoscalers", "patch"),
     ("regionAutoscalers", "update"),
 )
-
-log = logging.getLogger("slipway")
 
 
 @dataclass(frozen=True)
@@ -118,10 +116,12 @@ class ObservationFailed(Unavailable):
 
 def reconcile(world: World, model: str, event_id: str = "", number: int | None = None) -> None:
     """`number` is that of a wake-up for one wait of the model, which the next tick repeats."""
-    run = Run(model, event_id, world.new_token(), world.clock.now() + BUDGET, number)
-    carried = Carried()
+    started_at = world.clock.now()
+    run = Run(model, event_id, world.new_token(), started_at + BUDGET, number)
+    carried, passes = Carried(), 0
     try:
         while True:
+            passes += 1
             carried, requeue_at = reconcile_once(world, run, carried)
             now = world.clock.now()
             if requeue_at is None or requeue_at > min(run.until, now + LONGEST_WAIT):
@@ -131,8 +131,7 @@ def reconcile(world: World, model: str, event_id: str = "", number: int | None =
                 world.clock.sleep(pause)
                 carried = replace(carried, cache=age(carried.cache))
     except Exception as error:
-        fields = {"model": model, "event_id": event_id, "why": repr(error)}
-        log.warning("reconcile failed", extra={"fields": fields})
+        log_lines.failed(world, Work(model, event_id, started_at, passes), error)
         restore_overdue(world, model)
         if isinstance(error, ObservationFailed):
             is_repeated = lease.postpone(world, model, run.token, error.retry_after_seconds)
@@ -146,6 +145,8 @@ def reconcile(world: World, model: str, event_id: str = "", number: int | None =
         carried.revision, requeue_at, carried.observed_at, carried.verified, carried.waiting_for
     )
     lease.release(world, model, run.token, wait)
+    state = carried.stored.state if carried.stored else None
+    log_lines.reconciled(world, Work(model, event_id, started_at, passes), state)
 
 
 def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, datetime | None]:
@@ -213,7 +214,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     except Conflict:
         # Another writer was faster, so this observation may be out of date.
         return replace(carried, cache=SnapshotCache()), now
-    _log_decision(run, state, saved, decision)
+    log_lines.decided(run.event_id, state, saved, decision.decision, world.clock.now())
 
     # apply, remember
     results = _apply(world, run, saved, decision)
@@ -392,7 +393,7 @@ def _apply(world: World, run: Run, state: ModelState, decision: PassDecision) ->
     marked = mark(decision.plan, target, state.revision)
     results = apply(marked, world.compute, world.clock, number, run.until, write)
     for result in results:
-        _log_result(state, result)
+        log_lines.applied(state, result)
     return results
 
 
@@ -449,45 +450,3 @@ def _is_swap(result: Result) -> bool:
     """Whether instances follow from what was applied, and no further change."""
     action = result.action
     return isinstance(result, Applied) and (action.key.collection, action.verb) in SWAPS
-
-
-# ---- Logging
-
-
-def _log_decision(run: Run, before: ModelState, state: ModelState, decision: PassDecision) -> None:
-    for transition in decision.decision.transitions:
-        fields = {
-            "release": transition.release,
-            "to": transition.to,
-            "why": transition.why,
-            "event_id": run.event_id,
-        }
-        _log("transition", state, fields)
-    if state.waiting_for and state.waiting_for != before.waiting_for:
-        _log("waiting", state, {"waiting_for": state.waiting_for})
-
-
-def _log_result(state: ModelState, result: Result) -> None:
-    action = result.action
-    verb = f"{action.verb} {action.key.collection}/{action.key.name}"
-    fields = {"action": verb, "why": action.why}
-    match result:
-        case Applied():
-            _log("action applied", state, fields)
-        case Pending(_, why):
-            _log("action pending", state, fields | {"pending": why})
-        case Failed(_, problem):
-            refusal = {"problem": problem.message, "reason": problem.reason}
-            _log("action refused", state, fields | refusal)
-
-
-def _log(message: str, state: ModelState, fields: Mapping[str, object]) -> None:
-    release = release_in_focus(state.rollout)
-    context: dict[str, object] = {
-        "model": state.desired.model,
-        "release": release.version if release else "",
-        "phase": phase_name(state.rollout.phase),
-    }
-    if state.seconds_to_roll_back is not None:
-        context["seconds_to_roll_back"] = state.seconds_to_roll_back
-    log.info(message, extra={"fields": {**context, **fields}})

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from handlers.reconcile import lease
+from handlers.reconcile import lease, log_lines
 from handlers.reconcile.decide import PassDecision
 from infra.store import outbox, repository
 from infra.store.port import Conflict
@@ -79,6 +79,7 @@ def save_observation_failure(world: World, run: Run, stored: StoredState, why: s
     failed = Transition(version, phase, "unobserved", f"cannot observe the rollout: {why}")
     with suppress(Conflict):
         _commit(world, run, stored, state, (failed,), (), now)
+        log_lines.transition(run.event_id, before, state, failed, now)
 
 
 def save_held(world: World, run: Run, stored: StoredState, state: ModelState) -> ModelState:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
+from threading import Lock
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -70,6 +71,27 @@ class Compute:
         self._clock = clock
         self._calls = Calls(project, clock, endpoint, credentials, adapter)
         self._pool: ThreadPoolExecutor | None = None
+        self._lock, self._count = Lock(), 0
+
+    def take_call_count(self) -> int:
+        """How many calls were made since the count was last taken: so that counts add up, although
+        several passes share this client.
+        """
+        with self._lock:
+            count, self._count = self._count, 0
+            return count
+
+    def _call(
+        self,
+        endpoint: Endpoint,
+        method: str,
+        fields: Mapping[str, Any],
+        timeout_seconds: float,
+        body_field: str = "",
+    ) -> Body:
+        with self._lock:
+            self._count += 1
+        return self._calls.call(endpoint, method, fields, timeout_seconds, body_field)
 
     # ---- Reading
 
@@ -78,7 +100,7 @@ class Compute:
         endpoint = ENDPOINTS[key.collection]
         fields = _scope_fields(key.scope) | {endpoint.name: key.name}
         try:
-            return self._calls.call(endpoint, "get", fields, READ_SECONDS)
+            return self._call(endpoint, "get", fields, READ_SECONDS)
         except NotFound:
             return None
         except Refused as refused:
@@ -133,7 +155,7 @@ class Compute:
     def list_latest_operations(self, filter: str) -> Bodies:
         """The latest global operations that the filter finds: one page, the newest first."""
         fields = {"filter": filter, "orderBy": "creationTimestamp desc", "maxResults": PAGE_SIZE}
-        page = self._calls.call(GLOBAL_OPERATIONS, "list", fields, READ_SECONDS)
+        page = self._call(GLOBAL_OPERATIONS, "list", fields, READ_SECONDS)
         return tuple(page.get("items", ()))
 
     def read_references(self, references: Iterable[Reference]) -> Answers:
@@ -154,7 +176,7 @@ class Compute:
                 fields["region"] = reference.region
             method = "get_from_family" if endpoint.name == "family" else "get"
             fields[endpoint.name] = reference.name
-            return Answer((self._calls.call(endpoint, method, fields, READ_SECONDS),))
+            return Answer((self._call(endpoint, method, fields, READ_SECONDS),))
         except NotFound as error:
             code, _, message = error.why.partition(": ")
             return None if reference.catalogue in ZONAL else Answer((), code, message)
@@ -206,7 +228,7 @@ class Compute:
     ) -> Iterable[Body]:
         token = ""
         while True:
-            page = self._calls.call(
+            page = self._call(
                 endpoint,
                 method,
                 {**fields, "maxResults": PAGE_SIZE, **({"pageToken": token} if token else {})},
@@ -242,7 +264,7 @@ class Compute:
         fields = {endpoint.name: service.name, "resourceGroupReferenceResource": {"group": group}}
         try:
             return (
-                self._calls.call(
+                self._call(
                     endpoint, "get_health", fields, READ_SECONDS, "resourceGroupReferenceResource"
                 ),
             )
@@ -274,7 +296,7 @@ class Compute:
             if until is None
             else max(1.0, min(SEND_SECONDS, self._seconds_left(until)))
         )
-        operation = self._calls.call(endpoint, RPCS[action.verb], fields, timeout, body_field)
+        operation = self._call(endpoint, RPCS[action.verb], fields, timeout, body_field)
         if not isinstance(operation.get("name"), str):
             raise Retry(
                 BACK_OFF_SECONDS,
@@ -296,7 +318,7 @@ class Compute:
             if self._seconds_left(until) <= 0:
                 return None
             try:
-                operation = self._calls.call(
+                operation = self._call(
                     endpoint,
                     "wait",
                     fields,

@@ -28,6 +28,9 @@ _NAMES = {
     "compute networks subnets": ("compute", f"compute/{_PROJECT}/regions/{REGION}/subnetworks/"),
     "compute instances": ("compute", f"compute/{_PROJECT}/zones/{REGION}-a/instances/"),
     "firestore databases": ("firestore", f"{_PROJECT}/databases/"),
+    "logging metrics": ("logging", f"v2/projects/{PROJECT}/metrics/"),
+    "alpha monitoring dashboards": ("monitoring", ""),
+    "alpha monitoring policies": ("monitoring", ""),
     "iam roles": ("iam", f"{_PROJECT}/roles/"),
     "iam service-accounts": ("iam", f"{_PROJECT}/serviceAccounts/"),
     "projects": ("cloudresourcemanager", "v1/projects/"),
@@ -393,6 +396,53 @@ def _environment(words: Words) -> list[Json]:
     ]
 
 
+def _metric(shim: Shim, words: Words) -> Json:
+    body = _file(words, "config-from-file") | {"name": words.names[0]}
+    path = f"v2/projects/{PROJECT}/metrics"
+    if words.verb == "update":
+        return shim.request("PUT", ("logging", f"{path}/{words.names[0]}"), body)
+    return shim.request("POST", ("logging", path), body)
+
+
+def _file(words: Words, flag: str) -> Json:
+    return dict(yaml.safe_load((Path(words.call.directory) / words.flag(flag)).read_text()))
+
+
+_POLICIES = "monitoring", f"v3/projects/{PROJECT}/alertPolicies"
+_DASHBOARDS = "monitoring", f"v1/projects/{PROJECT}/dashboards"
+
+
+def _policy(shim: Shim, words: Words) -> Json:
+    body = _file(words, "policy-from-file")
+    content = (Path(words.call.directory) / words.flag("documentation-from-file")).read_text()
+    body["documentation"] = {
+        "content": content,
+        "mimeType": words.flag("documentation-format"),
+    }
+    channels = words.flag("notification-channels") or words.flag("set-notification-channels")
+    if channels:
+        body["notificationChannels"] = channels.split(",")
+    if words.verb == "create":
+        return shim.request("POST", _POLICIES, body | {"enabled": True})
+    if words.flag("no-enabled"):
+        body["enabled"] = False
+    return shim.request("PATCH", ("monitoring", f"v3/{words.names[0]}"), body)
+
+
+def _list_of(address: tuple[str, str]) -> Callable[[Shim, Words], Any]:
+    def listed(shim: Shim, words: Words) -> Any:
+        found = shim.request("GET", address, {})[address[1].rpartition("/")[2]]
+        return sorted(found, key=lambda each: str(each["name"]))
+
+    return listed
+
+
+def _delete_named(version: str) -> Callable[[Shim, Words], Json]:
+    return lambda shim, words: shim.request(
+        "DELETE", ("monitoring", f"{version}/{words.names[0]}"), {}
+    )
+
+
 def _update_traffic(shim: Shim, words: Words) -> Json:
     """All requests to one revision; a tag to another one."""
     name = words.names[0]
@@ -434,7 +484,18 @@ def _read_log(shim: Shim, words: Words) -> list[Json]:
 
 _SPECIAL: dict[str, Callable[[Shim, Words], Any]] = {
     "compute instance-groups managed list": lambda shim, words: shim.world.fleets,
+    "logging metrics create": _metric,
+    "logging metrics update": _metric,
     "logging read": _read_log,
+    "alpha monitoring dashboards create": lambda shim, words: shim.request(
+        "POST", _DASHBOARDS, _file(words, "config-from-file")
+    ),
+    "alpha monitoring dashboards delete": _delete_named("v1"),
+    "alpha monitoring dashboards list": _list_of(_DASHBOARDS),
+    "alpha monitoring policies create": _policy,
+    "alpha monitoring policies delete": _delete_named("v3"),
+    "alpha monitoring policies list": _list_of(_POLICIES),
+    "alpha monitoring policies update": _policy,
     "pubsub topics publish": _publish,
     "run services update-traffic": _update_traffic,
     "auth print-access-token": _token,
@@ -486,11 +547,14 @@ def _format(result: Any, form: str) -> str:
     separator = found[1] or "\t"
     rows = result if isinstance(result, list) else [result]
     return "".join(
-        separator.join(_value(row, path) for path in found[2].split(",")) + "\n" for row in rows
+        separator.join(_value(row, path) for path in re.split(r",(?!\")", found[2])) + "\n"
+        for row in rows
     )
 
 
 def _value(resource: Any, path: str) -> str:
+    if path.endswith('.join(",")'):
+        return ",".join(resource.get(path.partition(".")[0], ()))
     for part in re.findall(r"[\w-]+|\[\d*\]", path):
         if part == "[]":
             rest = path.partition("[].")[2]

@@ -62,19 +62,23 @@ class World:
         self.answer = "right"
         """What new revisions answer to their self-check."""
         self.fleets: list[Json] = []
+        self.unusable_metrics: set[str] = set()
+        """Log-based metrics that are too new for an alert policy."""
         self._number = 0
 
     def state(self) -> Json:
         """What exists, who may do what, and which APIs are enabled; of a service, what was chosen
-        for it. Sources and builds are left out, since they have random names.
+        for it. Sources and builds are left out, and names of alert policies and dashboards, since
+        they are random.
         """
-        left_out = ("run/", "storage/", "cloudbuild/")
+        left_out = ("run/", "storage/", "cloudbuild/", "monitoring/")
         resources = {
             key: each for key, each in self.resources.items() if not key.startswith(left_out)
         }
         return copy.deepcopy(
             {
                 "resources": resources,
+                "monitoring": sorted(self.monitoring(), key=lambda each: str(sorted(each.items()))),
                 "services": {name: chosen(each) for name, each in self.services().items()},
                 "bindings": sorted(self.bindings()),
                 "enabled": sorted(self.enabled),
@@ -83,6 +87,11 @@ class World:
 
     def services(self) -> dict[str, Json]:
         return self.named(f"run/namespaces/{PROJECT}/services/")
+
+    def monitoring(self) -> Iterator[Json]:
+        """Alert policies and dashboards without their names."""
+        for each in self.named("monitoring/").values():
+            yield {name: value for name, value in each.items() if name != "name"}
 
     def subscriptions(self) -> dict[str, Json]:
         return self.named(f"pubsub/projects/{PROJECT}/subscriptions/")
@@ -225,6 +234,7 @@ def _named(world: World, key: str, query: Mapping[str, str], body: Json) -> tupl
 _COLLECTIONS = {
     *("topics", "subscriptions", "databases", "repositories", "serviceAccounts", "roles", "jobs"),
     *("queues", "secrets", "fields", "sinks", "triggers", "notificationChannels", "builds"),
+    *("metrics", "alertPolicies", "dashboards"),
     *("zones", "locations", "firewalls", "instances", "services", "notificationConfigs"),
 }
 
@@ -299,6 +309,12 @@ def _check(world: World, key: str, body: Json) -> None:
         account = body.get("pushConfig", {}).get("oidcToken", {}).get("serviceAccountEmail")
         if account and not world.has_account(account):
             raise invalid(f"Service account {account} does not exist.")
+    if "/alertPolicies/" in key:
+        for name in re.findall(r"logging\.googleapis\.com/user/(\w+)", str(body["conditions"])):
+            metric = f"logging/projects/{PROJECT}/metrics/{name}"
+            if metric not in world.resources or name in world.unusable_metrics:
+                raise Refusal(404, "NOT_FOUND", f"Cannot find metric that matches type = {name}.")
+        body.setdefault("enabled", True)
     if "/documents/" in key:
         world.get(key.partition("/documents/")[0])
     if "/jobs/" in key and f"pubsub/{body['pubsubTarget']['topicName']}" not in world.resources:
@@ -566,6 +582,9 @@ def _logging(
 ) -> Json:
     if key == "logging/entries":
         return {"entries": []}
+    if method == "PUT":
+        world.resources[key] = body | {"name": world.get(key)["name"]}
+        return world.resources[key]
     return _generic(world, key, method, verb, query, body)
 
 

@@ -1,0 +1,227 @@
+"""Metrics, alerts and the dashboard match what the code logs and what the scripts make. Each alert
+has a runbook, whose commands exist.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from infra.logs import JsonLines
+from tests.deploy.commands import ROOT
+from tests.deploy.faults import Scripts
+from tests.deploy.world import PROJECT, World
+from tests.scenario import Scenario
+
+pytest_plugins = ["tests.journeys.conftest"]
+
+FOLDER = ROOT / "deploy/monitoring"
+RUNBOOKS = ROOT / "docs/runbooks"
+METRICS = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("metrics/*.json")}
+ALERTS = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("alerts/*.json")}
+DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text())
+OF_GOOGLE = {
+    "pubsub.googleapis.com/subscription/num_undelivered_messages",
+    "pubsub.googleapis.com/subscription/oldest_unacked_message_age",
+    "run.googleapis.com/request_count",
+}
+ScriptsOn = Callable[[World], Scripts]
+Json = dict[str, Any]
+
+
+def texts(value: Any, key: str) -> Iterator[Any]:
+    """The values of this key, however deep."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield from [each] if name == key else texts(each, key)
+    elif isinstance(value, list):
+        for each in value:
+            yield from texts(each, key)
+
+
+# -- names
+
+
+@pytest.mark.parametrize("content", [*ALERTS.values(), DASHBOARD], ids=[*ALERTS, "dashboard"])
+def test_what_is_watched_exists(content: Json, live: World) -> None:
+    queries = [*texts(content, "filter"), *texts(content, "query")]
+    queries += texts(content, "prometheusQuery")
+    assert queries
+    for query in queries:
+        own = {name.removesuffix("_sum") for name in re.findall(r"[/_]user[/_](\w+)", query)}
+        own = {re.sub(r"^.*:user_", "", name) for name in own}
+        own |= {each.removesuffix("_sum") for each in re.findall(r":user_(\w+)", query)}
+        assert own <= set(METRICS), query
+        others = set(re.findall(r'metric\.type = "([^"]+)"', query))
+        assert {each for each in others if "/user/" not in each} <= OF_GOOGLE
+        if "subscription_id" in query:
+            named = set(re.findall(r'"([\w-]+-[\w-]+)"', query.partition("subscription_id")[2]))
+            assert named
+            assert named <= set(live.subscriptions())
+        labels = set(re.findall(r"metric\.labels\.(\w+)", f"{query} {content}"))
+        for name in own:
+            known = {each["key"] for each in METRICS[name]["metricDescriptor"].get("labels", ())}
+            assert set(re.findall(r"metric\.labels\.(\w+)", query)) <= known
+        assert labels <= {"model", "to", "reason", "outcome", "response_code_class"}
+
+
+def test_every_push_subscription_is_watched(live: World) -> None:
+    (query,) = texts(ALERTS["unacknowledged-messages"], "filter")
+    watched = set(re.findall(r'"([\w-]+)"', query.partition("one_of")[2]))
+    checks = {name for name in live.subscriptions() if name.endswith("-check")}
+    assert watched == set(live.subscriptions()) - checks - {"model-releases-dead-kept"}
+
+
+def test_the_quota_is_that_of_the_doctor() -> None:
+    from console.examine.project import READS
+
+    (query,) = texts(ALERTS["quota-of-reads"], "query")
+    for listed in re.findall(r"compute\.googleapis\.com/\(([\w|]+)\)", query):
+        assert {f"compute.googleapis.com/{each}" for each in listed.split("|")} == READS
+
+
+# -- runbooks
+
+
+def test_every_alert_has_a_runbook_and_the_reverse() -> None:
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} == set(ALERTS)
+    for name, alert in ALERTS.items():
+        assert alert["userLabels"] == {"slipway": name}
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_a_runbook_says_what_to_do_with_commands_that_exist(name: str) -> None:
+    text = (RUNBOOKS / f"{name}.md").read_text()
+    assert len(text) <= 8000, "Cloud Monitoring takes 8,192 characters"
+    for part in ("What it means.", "What to look at", "What to do", "When it is over."):
+        assert f"**{part}" in text
+    assert text.endswith(f"This page is `docs/runbooks/{name}.md` of Slipway.\n")
+    usages = dict(
+        re.findall(r"^## slipway ([\w ]+)\n(.*?)^```$", _command_line(), re.MULTILINE | re.DOTALL)
+    )
+    commands = re.findall(r"(?:^|`)slipway ([a-z][^`\n]*)", text, re.MULTILINE)
+    assert commands
+    for command in commands:
+        words = shlex.split(command)
+        named = max((" ".join(words[:count]) for count in (1, 2)), key=lambda each: each in usages)
+        usage = usages[" ".join(words[:2]) if " ".join(words[:2]) in usages else named]
+        for flag in (word for word in words if word.startswith("-")):
+            assert flag in usage, command
+    for page in re.findall(r"`(docs/[\w/.-]+)`", text):
+        assert (ROOT / page).exists()
+    for page, title in re.findall(r"`(docs/[\w/.-]+)`, \"([^\"]+)\"", text):
+        assert re.search(rf"^#+ {title}$", (ROOT / page).read_text(), re.MULTILINE)
+
+
+def _command_line() -> str:
+    return (ROOT / "docs/cli.md").read_text().replace("```text\n", "").replace("\n```\n", "\n```\n")
+
+
+# -- what is logged
+
+
+def matches(condition: str, line: Mapping[str, Any]) -> bool:
+    """Whether Cloud Logging would find a line of the reconciler with a metric's filter."""
+    entry = {
+        "resource": {
+            "type": "cloud_run_revision",
+            "labels": {"service_name": "slipway-reconciler"},
+        },
+        "jsonPayload": line,
+    }
+    return all(_holds(term, entry) for term in condition.split(" AND "))
+
+
+def _holds(term: str, entry: Json) -> bool:
+    path, operator, value = re.fullmatch(r"([\w.]+)(=|:)(.*)", term).groups()  # type: ignore[union-attr]
+    found: Any = entry
+    for part in path.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    if operator == ":":
+        assert value == "*"
+        return found is not None
+    return found in re.findall(r'"([^"]*)"', value)
+
+
+def extracted(metric: Json, line: Mapping[str, Any]) -> tuple[float, dict[str, str]]:
+    """The value and the labels that a line gives a metric."""
+
+    def field(extractor: str) -> Any:
+        return line.get(re.fullmatch(r"EXTRACT\(jsonPayload\.(\w+)\)", extractor)[1], "")  # type: ignore[index]
+
+    labels = {key: str(field(each)) for key, each in metric.get("labelExtractors", {}).items()}
+    value = float(field(metric["valueExtractor"])) if "valueExtractor" in metric else 1.0
+    return value, labels
+
+
+def test_the_metrics_count_what_a_rollout_logs(log_records: list[Any]) -> None:
+    story = Scenario()
+    story.given_serving("1")
+    begun_at = story.clock.now()
+    story.given_behaviour("2", never_ready=True)
+    story.when_released("2")
+    story.when_settled()
+    took = (story.clock.now() - begun_at).total_seconds()
+    story.given_behaviour("3", ready_after_seconds=60)
+    story.when_released("3")
+    story.when_phase_reached("step_2")
+    story.given_fault("error", method="compute.*", status=503)
+    story.when_minutes_pass(5)
+    story.given_no_faults()
+    story.when_settled()
+    calls = len(story.emulator.calls.counts) and sum(story.emulator.calls.counts.values())
+
+    lines = [json.loads(JsonLines().format(each)) for each in log_records]
+    points = {
+        name: [extracted(each, line) for line in lines if matches(each["filter"], line)]
+        for name, each in METRICS.items()
+    }
+    assert [name for name, each in points.items() if not each] == []
+    ended = Counter(
+        (labels["outcome"], labels["reason"]) for _, labels in points["slipway_outcomes"]
+    )
+    assert ended == {("succeeded", ""): 2, ("rolled_back", "unhealthy"): 1}
+    times = {labels["outcome"]: value for value, labels in points["slipway_rollout_seconds"]}
+    assert 0 < times["rolled_back"] <= took
+    begun = Counter((labels["to"], labels["reason"]) for _, labels in points["slipway_transitions"])
+    assert begun["rolling_back", "unhealthy"] == 1
+    assert begun["unobserved", ""] == 1
+    counted = sum(value for value, _ in points["slipway_calls"])
+    assert 0 < counted <= calls
+    assert sum(value for value, _ in points["slipway_passes"]) >= len(points["slipway_passes"])
+    overdue = [value for value, labels in points["slipway_seconds_overdue"]]
+    assert max(overdue) > 60
+
+
+# -- the script
+
+
+def test_what_people_set_stays_and_what_is_too_new_comes_later(scripts_on: ScriptsOn) -> None:
+    world = World()
+    world.unusable_metrics = {"slipway_ticks"}
+    first = scripts_on(world).run("monitoring.sh --notify=projects/p/notificationChannels/1")
+    first.check()
+    assert "no alerts yet for tick-missing" in first.errors
+    assert set(policies(world)) == set(ALERTS) - {"tick-missing"}
+    runbook = (RUNBOOKS / "rollback.md").read_text()
+    assert policies(world)["rollback"]["documentation"]["content"] == runbook
+    policies(world)["rollback"] |= {"enabled": False, "notificationChannels": ["mine", "ours"]}
+    world.unusable_metrics = set()
+    scripts_on(world).run("monitoring.sh").check()
+    assert set(policies(world)) == set(ALERTS)
+    rollback = policies(world)["rollback"]
+    assert (rollback["enabled"], rollback["notificationChannels"]) == (False, ["mine", "ours"])
+    assert policies(world)["dead-letters"]["notificationChannels"] == [
+        "projects/p/notificationChannels/1"
+    ]
+
+
+def policies(world: World) -> dict[str, Json]:
+    found = world.named(f"monitoring/projects/{PROJECT}/alertPolicies/").values()
+    return {each["userLabels"]["slipway"]: each for each in found}
