@@ -12,10 +12,12 @@ from __future__ import annotations
 import fcntl
 import gc
 import json
+import logging
 import os
 import shutil
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -211,3 +213,26 @@ def _start(kind: Kind, folder: Path) -> dict[str, object]:
 
 def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
+
+
+class Records(logging.Handler):
+    """Keeps every record of Slipway's logger, whatever other tests did to its handlers."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.all: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.all.append(record)
+
+
+@pytest.fixture
+def log_records() -> Iterator[list[logging.LogRecord]]:
+    """What Slipway logs from now on."""
+    logger, records = logging.getLogger("slipway"), Records()
+    level = logger.level
+    logger.addHandler(records)
+    logger.setLevel(logging.INFO)
+    yield records.all
+    logger.removeHandler(records)
+    logger.setLevel(level)

@@ -19,8 +19,6 @@ from tests.deploy.faults import Scripts
 from tests.deploy.world import PROJECT, World
 from tests.scenario import Scenario
 
-pytest_plugins = ["tests.journeys.conftest"]
-
 FOLDER = ROOT / "deploy/monitoring"
 RUNBOOKS = ROOT / "docs/runbooks"
 METRICS = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("metrics/*.json")}
