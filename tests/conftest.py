@@ -36,6 +36,7 @@ from tests.tools import is_ci, leave_out
 SIMULATED = "simulated"
 WIDE = "wide"
 LONG = (
+    "tests/deploy/test_whole_run.py",
     "tests/assurance/simulation/",
     "emulator/tests/test_ansible.py",
     "emulator/tests/test_node.py",
