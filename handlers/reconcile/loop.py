@@ -86,7 +86,7 @@ class Carried:
     last plan applied and how often again, what was refused of it, and what was read and found about
     the `references` of which generation before anything is created. `observed_at`: when the last
     pass observed; `verified`: whether it found nothing to change; `waiting_for`: why its route is
-    not written yet; `is_complete`: everything has to be read, whatever an earlier pass verified.
+    not written yet; `needs_all`: everything has to be read, whatever an earlier pass verified.
     """
 
     stored: StoredState | None = None
@@ -100,7 +100,7 @@ class Carried:
     verified: Verified | None = None
     references: tuple[int, Answers] = (0, MappingProxyType({}))
     waiting_for: str = ""
-    is_complete: bool = False
+    needs_all: bool = False
     preflight: tuple[int, tuple[Problem, ...]] = (0, ())
 
 
@@ -159,7 +159,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     now = world.clock.now()
     if stored is None or lease.is_held_by_other(stored.state.lease, run.token, now):
         return carried, None
-    state = stored.state
+    state, is_same = stored.state, stored is carried.stored
     if carried.stored is None and run.number is not None and run.number < state.wakeups:
         return carried, None  # the pass that this wake-up was for has run
     carried = replace(carried, stored=stored, revision=state.revision)
@@ -168,7 +168,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
         return _hold_all(world, run, carried, stored, stop)
 
     # observe
-    if _still_moves(world, state, carried):
+    if is_same and _still_moves(world, state, carried):
         return carried, now + (interval(state.rollout, now) or timedelta(0))
     cache = _observe(world, run, stored, carried)
     carried = replace(carried, observed_at=world.clock.now())
@@ -203,7 +203,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
         return replace(carried, cache=replace(cache, is_light=False, is_noop=False)), now
     if decision.ends_in_nothing and not cache.is_swept:
         # A 404 may be wrong, and nobody would look again: the lists have to agree.
-        return replace(carried, cache=SnapshotCache(), is_complete=True), now
+        return replace(carried, cache=SnapshotCache(), needs_all=True), now
     carried = replace(carried, verified=_verified(state, cache, decision, now))
 
     # guard, save
@@ -246,8 +246,8 @@ def _verified(
 
 
 def _still_moves(world: World, state: ModelState, carried: Carried) -> bool:
-    """Whether a group says that it is not stable yet, soon after a pass that read its instances and
-    found nothing to do: no step can end before.
+    """Whether a group says that it is not stable yet, soon after a pass over the same document that
+    read its instances and found nothing to do: no step can end before.
     """
     cache, seen, now = carried.cache, carried.observed_at, world.clock.now()
     is_trusted = not cache.is_light or _lately_verified(carried, state, now)
@@ -264,7 +264,7 @@ def _still_moves(world: World, state: ModelState, carried: Carried) -> bool:
 
 def _lately_verified(carried: Carried, state: ModelState, now: datetime) -> Verified | None:
     """What an earlier pass found in order, lately enough that not everything needs to be read."""
-    if carried.is_complete:
+    if carried.needs_all:
         return None
     latest = replace(state, verified=carried.verified or state.verified)
     return latest.verified if is_verified(latest, now) else None
@@ -283,11 +283,11 @@ def _observe(world: World, run: Run, stored: StoredState, carried: Carried) -> S
     verified = _lately_verified(carried, state, now)
     is_expected = carried.observed_at is None and run.number is not None
     is_stepping = isinstance(state.rollout.phase, Stepping)
-    is_lean = verified is not None and is_stepping
     try:
         if verified and (is_expected or (cache.is_light and is_stepping)):
             return observe_lightly(world.compute, scope, cache, verified.at)
-        return observe(world.compute, scope, cache, now, is_lean=is_lean)
+        complete_at = verified.at if verified and is_stepping else None
+        return observe(world.compute, scope, cache, now, complete_at)
     except (Unavailable, Refused) as error:
         save_observation_failure(world, run, stored, str(error))
         raise ObservationFailed(str(error), getattr(error, "after_seconds", 0.0)) from error

@@ -65,19 +65,29 @@ def observe_lightly(
     snapshot = compute.observe(reads.light_reads(scope), backends)
     snapshot = merge_snapshots(cache.snapshot, snapshot)
     return SnapshotCache(
-        snapshot, is_fresh=True, is_partial=True, is_light=True, complete_at=complete_at
+        snapshot,
+        cache.stale,
+        is_fresh=True,
+        is_partial=True,
+        is_light=True,
+        complete_at=complete_at,
     )
 
 
 def observe(
-    compute: Compute, scope: Scope, cache: SnapshotCache, now: datetime, *, is_lean: bool
+    compute: Compute,
+    scope: Scope,
+    cache: SnapshotCache,
+    now: datetime,
+    complete_at: datetime | None = None,
 ) -> SnapshotCache:
-    """The cache with everything that a target of the releases in scope could need. `is_lean`: of
-    what was complete before a wait, only what a rollout's plan needs. Raises `Unavailable`.
+    """The cache with everything that a target of the releases in scope could need. `complete_at`:
+    when a pass before a wait read everything, so that now only what a rollout's plan needs is
+    read. Raises `Unavailable`.
     """
     if not scope.releases:
         return SnapshotCache(list_owned(compute, scope.model), is_swept=True, complete_at=now)
-    read_set, is_partial = next_reads(scope, cache, is_lean=is_lean)
+    read_set, is_partial = next_reads(scope, cache, is_lean=complete_at is not None)
     if read_set is None:
         return cache
     is_swept = read_set.leftovers_of is not None
@@ -91,7 +101,7 @@ def observe(
         is_fresh=True,
         is_partial=is_partial,
         is_swept=is_swept,
-        complete_at=now if is_swept else cache.complete_at,
+        complete_at=now if is_swept else cache.complete_at or complete_at,
     )
 
 
@@ -104,10 +114,9 @@ def next_reads(
     everything = reads.full_reads(scope, sweep=not is_lean, with_gateway=not is_lean)
     elsewhere = (cache.stale & known) - {*volatile.keys}
     if not known >= {*everything.keys} or elsewhere & {*everything.groups}:
-        is_known = is_lean and cache.is_fresh
-        return reads.without(
-            everything, reads.light_reads(scope)
-        ) if is_known else everything, False
+        if is_lean and cache.is_fresh:
+            everything = reads.without(everything, reads.light_reads(scope))
+        return everything, False
     if cache.is_fresh and not cache.is_partial:
         return None, False
     groups = reads.group_reads(scope)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -164,3 +164,20 @@ def test_a_repeated_action_has_the_same_request_id_until_something_new_is_saved(
         (state, replace(action, body={"port": 2})),
     )
     assert first not in {request_id(*other) for other in others}
+
+
+@pytest.mark.parametrize("seconds", [22, 27, 32])
+def test_a_newer_release_acts_at_once_though_the_group_still_moves(seconds: int) -> None:
+    story = Scenario()
+    start, released_at = story.clock.now(), list[datetime]()
+
+    def release_once() -> None:
+        if not released_at and story.clock.now() - start > timedelta(seconds=seconds):
+            released_at.append(story.clock.now())
+            story.when_released("2")
+
+    story.given_watcher(release_once)
+    story.when_released("1")
+    story.when_settled()
+    [end] = [entry for entry in story.log() if entry["to"] == "superseded"]
+    assert end["at"] - released_at[0] <= timedelta(seconds=6)

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import datetime, timedelta
 
-from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe
+from handlers.reconcile.observe import (
+    SnapshotCache,
+    age,
+    invalidate,
+    next_reads,
+    observe,
+    observe_lightly,
+)
 from infra.fleet import naming
 from infra.fleet.model import Key
 from infra.fleet.reads import scope_of
@@ -49,9 +57,11 @@ def test_each_further_pass_reads_no_more_than_may_have_changed_since_the_last() 
     state, compute = story.state(), story.new_worker().compute
     scope = scope_of(state.rollout, state.desired)
 
-    def read(cache: SnapshotCache, *, is_lean: bool = False) -> tuple[set[str], SnapshotCache]:
+    def read(
+        cache: SnapshotCache, complete_at: datetime | None = None
+    ) -> tuple[set[str], SnapshotCache]:
         before = reads(story)
-        cache = observe(compute, scope, cache, story.clock.now(), is_lean=is_lean)
+        cache = observe(compute, scope, cache, story.clock.now(), complete_at)
         return {*(reads(story) - before)}, cache
 
     def after_changing(cache: SnapshotCache, *keys: Key) -> tuple[set[str], SnapshotCache]:
@@ -71,8 +81,23 @@ def test_each_further_pass_reads_no_more_than_may_have_changed_since_the_last() 
     changed, cache = after_changing(cache, naming.group("tiny", "blue", "us-central1"))
     assert changed == volatile
     assert read(age(cache))[0] == volatile, "time has passed, and a change may be needed"
-    lean, cache = read(SnapshotCache(), is_lean=True)
+    before = story.clock.now() - timedelta(minutes=2)
+    lean, cache = read(SnapshotCache(), before)
     assert lean == {*volatile, CHECK, "compute.instanceTemplates.get"}, "the rest was read before"
+    assert cache.complete_at == before, "what was not read again is no newer"
+
+
+def test_a_light_look_after_a_swap_does_not_forget_what_was_inserted() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    state, compute = story.state(), story.new_worker().compute
+    scope, now = scope_of(state.rollout, state.desired), story.clock.now()
+    template = naming.template(scope.releases[0].template)
+    cache = invalidate(observe(compute, scope, SnapshotCache(), now), [template])
+    cache = observe_lightly(compute, scope, age(cache), now)
+    read_set, _ = next_reads(scope, replace(cache, is_light=False))
+    assert read_set is not None
+    assert template in read_set.keys
 
 
 def test_a_step_does_not_end_on_a_partial_read() -> None:
