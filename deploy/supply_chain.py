@@ -103,7 +103,7 @@ def read_audit(report: Mapping[str, Any]) -> Audit:
         audited += 1
         for each in package["vulns"]:
             fix = ", ".join(each["fix_versions"]) or "no version yet"
-            found.append(f"  {package['name']} {package['version']}: {each['id']}, mended by {fix}")
+            found.append(f"  {package['name']} {package['version']}: {each['id']}, fixed in {fix}")
     return Audit(tuple(found), audited, tuple(unknown))
 
 

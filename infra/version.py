@@ -1,5 +1,5 @@
 """Which Slipway this is: its version, and a digest of its sources, so that two that differ in any
-line are told apart.
+line are distinguished.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ none goes on, no deadline and no bake runs, and a candidate that fails still rol
 that, nothing is applied: no step, no repair, no removal. Only a rollback is, from its decision to
 its end, whether a person or a gate asked for it; with `rollbacks` it stops as well.
 
-    stop set     condition `Stopped`, since the first pass that is held
+    stop set     condition `Stopped`, since the first pass that is stopped
     each pass    decides as usual; what is no rollback is neither saved nor applied
     stop removed clocks move by the time of the stop, and the next decision is as if none had been
 """

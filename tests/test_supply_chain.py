@@ -31,7 +31,7 @@ SKIPPED = {"name": "offline", "skip_reason": "not found"}
     ("dependencies", "status", "text"),
     [
         ([package("a"), package("b")], 0, "no known vulnerability in 2 packages"),
-        ([package("a", "CVE-1")], 1, "a 1.0: CVE-1, mended by 2.0"),
+        ([package("a", "CVE-1")], 1, "a 1.0: CVE-1, fixed in 2.0"),
         ([package("a", "CVE-1"), SKIPPED], 1, "CVE-1"),
         ([package("a"), SKIPPED], 2, "not compared: offline"),
         ([SKIPPED], 0, "left out"),

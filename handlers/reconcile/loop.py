@@ -39,7 +39,7 @@ from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe, 
 from handlers.reconcile.overdue import restore_overdue
 from handlers.reconcile.predict import with_prediction
 from handlers.reconcile.route_writer import write_route
-from handlers.reconcile.save import Run, save, save_held, save_observation_failure
+from handlers.reconcile.save import Run, save, save_observation_failure, save_stopped
 from infra.compute.apply import apply
 from infra.compute.errors import Refused
 from infra.fleet import naming, preflight
@@ -302,7 +302,7 @@ def _hold_all(
     if state.requeue_at is None:
         return carried, None
     try:
-        saved = save_held(world, run, stored, state)
+        saved = save_stopped(world, run, stored, state)
     except Conflict:
         return carried, now
     return replace(carried, revision=saved.revision, waiting_for=stop.why), state.requeue_at

@@ -82,8 +82,8 @@ def save_observation_failure(world: World, run: Run, stored: StoredState, why: s
         log_lines.transition(run.event_id, before, state, failed, now)
 
 
-def save_held(world: World, run: Run, stored: StoredState, state: ModelState) -> ModelState:
-    """The state of a model that is held without being observed, leased until `requeue_at` moves."""
+def save_stopped(world: World, run: Run, stored: StoredState, state: ModelState) -> ModelState:
+    """Save a model that is stopped and was not observed, leased until `requeue_at` moves."""
     now, before = world.clock.now(), stored.state
     leased = replace(state, lease=lease.acquire(before.lease, run.token, now))
     is_takeover = lease.has_expired(before.lease, now)

@@ -1,4 +1,4 @@
-"""The policy's switch `stop`: what is held, what goes on, and how it goes on afterwards."""
+"""The policy's switch `stop`: what stops, what goes on, and how it goes on afterwards."""
 
 from __future__ import annotations
 

@@ -83,6 +83,6 @@ def test_a_watch_and_a_kept_group_last_as_long_as_without_the_stop() -> None:
 def test_a_state_of_which_nothing_is_due_is_not_written() -> None:
     settled = ModelState(Desired("tiny", release("1")), Rollout(stable=release("1")))
     assert stopped.hold_all(settled, Stop("x"), NOON) is settled
-    held = stopped.hold_all(replace(settled, requeue_at=NOON), Stop("x"), NOON)
-    assert held.requeue_at == NOON + stopped.LOOK_EVERY
-    assert held.rollout == settled.rollout
+    after = stopped.hold_all(replace(settled, requeue_at=NOON), Stop("x"), NOON)
+    assert after.requeue_at == NOON + stopped.LOOK_EVERY
+    assert after.rollout == settled.rollout
