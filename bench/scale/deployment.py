@@ -29,13 +29,11 @@ from infra.bus.envelope import Message, parse_message
 from infra.compute.client import Compute
 from infra.registry.emulated import EmulatedRegistry
 from infra.schedule.timer import Timer
-from infra.store import outbox, repository
-from infra.store.documents import from_document
+from infra.store import outbox
 from infra.store.port import Put
 from infra.store.sqlite import SqliteStore
 from infra.wiring import World
 from local.policy import POLICY
-from rollout.state import ModelState
 from tests.compute_calls import ENDPOINT, DirectCalls
 from tests.scenario import PROJECT
 
@@ -80,7 +78,6 @@ class Quota:
         self._clock, self._limit = clock, limit
         self._minute: datetime | None = None
         self._used = 0
-        self.by_minute: Counter[datetime] = Counter()
 
     def takes(self) -> bool:
         minute = self._clock.now().replace(second=0, microsecond=0)
@@ -89,7 +86,6 @@ class Quota:
         if self._limit is not None and self._used >= self._limit:
             return False
         self._used += 1
-        self.by_minute[minute] += 1
         return True
 
 
@@ -99,11 +95,9 @@ class Function:
     def __init__(self, clock: Clock, slots: int) -> None:
         self._clock, self._free = clock, slots
         self._queue: deque[Callable[[], None]] = deque()
-        self.longest_queue = 0
 
     def offer(self, handle: Callable[[], None]) -> None:
         self._queue.append(handle)
-        self.longest_queue = max(self.longest_queue, len(self._queue))
         if self._free:
             self._free -= 1
             self._clock.spawn(self._work)
@@ -187,8 +181,6 @@ class Deployment:
         self.bus.subscribe(outbox.STATUS, self._receive)
         self.bus.subscribe(outbox.DEAD_LETTERS, lambda event: self.dead.append(event))
         self.outcomes: dict[tuple[str, str], str] = {}
-        self.entered: dict[tuple[str, str, str], datetime] = {}
-        self.reconciler = reconciler
         self._next_tick = self.clock.now()
 
     def _world(self) -> World:
@@ -258,18 +250,11 @@ class Deployment:
             with self.meter.apart():
                 self.clock.advance(seconds)
 
-    def state(self, model: str) -> ModelState:
-        document = self.store.get(repository.model_path(model))
-        assert document, f"no document for {model}"
-        return from_document(document.data)
-
     def _receive(self, event: Any) -> None:
         message = parse_message(event, "")
         data = json.loads(message.data)
         if data.get("outcome"):
             self.outcomes[data["model"], data["release"]] = data["outcome"]
-        if data.get("to"):
-            self.entered.setdefault((data["model"], data["release"], data["to"]), self.clock.now())
 
     def ended(self, outcome: str) -> int:
         """How many releases ended in this way."""
