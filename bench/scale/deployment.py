@@ -153,8 +153,8 @@ class Deployment:
 
     def __init__(self, reads_per_minute: int | None = None, behaviour: Any = None) -> None:
         cloud_clock = CloudClock()
-        self.clock = Clock(cloud_clock)
         self.meter = Meter()
+        self.clock = Clock(cloud_clock, self.meter.apart)
         self.quota = Quota(self.clock, reads_per_minute)
         self.emulator = Emulator(PROJECT, cloud_clock, operation_seconds=1)
         self.emulator.set_behaviours(
@@ -247,8 +247,7 @@ class Deployment:
     def _pass(self, until: datetime, is_done: Callable[[], bool]) -> None:
         seconds = (until - self.clock.now()).total_seconds()
         if seconds > 0 and not is_done():
-            with self.meter.apart():
-                self.clock.advance(seconds)
+            self.clock.advance(seconds)
 
     def _receive(self, event: Any) -> None:
         message = parse_message(event, "")

@@ -10,7 +10,7 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -24,11 +24,16 @@ from tests.scenario import VirtualClock
 
 class Clock(VirtualClock):
     """The time of all greenlets. `run_until` passes it; `sleep` within a greenlet lets others run.
-    `advance` is the emulator's part: what happens there as time passes.
+    `advance` is the emulator's part: what happens there as time passes, within `apart`.
     """
 
-    def __init__(self, cloud_clock: CloudClock) -> None:
+    def __init__(
+        self,
+        cloud_clock: CloudClock,
+        apart: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         super().__init__(cloud_clock)
+        self._apart = apart
         self._numbers = itertools.count()
         self._agenda: list[tuple[datetime, int, Callable[[], Any]]] = []
 
@@ -49,7 +54,8 @@ class Clock(VirtualClock):
         return lambda: self.at(self.now(), present.switch)
 
     def advance(self, seconds: float) -> None:
-        super().sleep(seconds)
+        with self._apart():
+            super().sleep(seconds)
 
     def run_until(self, end: datetime, is_done: Callable[[], bool] = lambda: False) -> None:
         """Everything that is due until then, unless it is done before."""
