@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -91,11 +90,6 @@ policy.command("check")(policy_commands.check)
 policy.command("set")(policy_commands.set_)
 policy.command("allow")(policy_commands.allow)
 app.add_typer(policy, name="policy")
-
-
-def run() -> NoReturn:
-    """The entry point of the installed program."""
-    sys.exit(main())
 
 
 def main(arguments: Sequence[str] | None = None, program: Program | None = None) -> int:

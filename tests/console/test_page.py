@@ -44,3 +44,18 @@ def test_the_program_runs_without_colour_on_a_dumb_terminal() -> None:
     assert (
         ended.stderr == "slipway: --project: must be a project id such as my-project-1, got 'A B'\n"
     )
+
+
+def test_ctrl_c_while_the_program_is_imported_is_one_line() -> None:
+    code = """
+import signal, sys
+class Presses:
+    def find_spec(self, name, *rest):
+        if name == "typer":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Presses())
+from console.__main__ import run
+run()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "slipway: stopped\n")
