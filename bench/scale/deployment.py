@@ -40,8 +40,8 @@ from tests.scenario import PROJECT
 COMPUTE_SECONDS, STORE_SECONDS = 0.08, 0.02
 WAIT_POLL_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 120.0
-SLOTS = 40
-"""Of each function: instances x concurrency, as `deploy/functions.sh` sets them."""
+INSTANCES, CONCURRENCY = 10, 4
+"""Of each function, as `deploy/functions.sh` sets them for the reconciler."""
 READS_PER_MINUTE = 1500
 MINUTE = timedelta(minutes=1)
 
@@ -166,15 +166,14 @@ class Deployment:
         self.dead: list[Any] = []
         self._tokens = itertools.count(1)
         self._last_jitter = 0.0
-        intake, reconciler = self._world(), self._world()
-        for topic, handle, world, attempts in (
-            ("model-releases", release.handle, intake, 100),
-            (outbox.WAKEUPS, wakeup.handle, reconciler, 10**6),
+        for topic, handle, attempts in (
+            ("model-releases", release.handle, 100),
+            (outbox.WAKEUPS, wakeup.handle, 10**6),
         ):
-            self.bus.functions[topic] = Function(self.clock, SLOTS)
+            self.bus.functions[topic] = Function(self.clock, INSTANCES * CONCURRENCY)
             self.bus.subscribe(
                 topic,
-                lambda event, handle=handle, world=world: handle(world, event),  # type: ignore[misc]
+                self._in_instances(handle),
                 dead_letter_topic=outbox.DEAD_LETTERS,
                 attempts=attempts,
             )
@@ -182,6 +181,21 @@ class Deployment:
         self.bus.subscribe(outbox.DEAD_LETTERS, lambda event: self.dead.append(event))
         self.outcomes: dict[tuple[str, str], str] = {}
         self._next_tick = self.clock.now()
+
+    def _in_instances(self, handle: Callable[[World, Any], None]) -> Callable[[Any], None]:
+        """The handler in all instances of its function, each of which shares nothing with others.
+        The instance that has been free longest is the next.
+        """
+        free = deque([self._world() for _ in range(INSTANCES)] * CONCURRENCY)
+
+        def handle_in_instance(event: Any) -> None:
+            world = free.popleft()
+            try:
+                handle(world, event)
+            finally:
+                free.append(world)
+
+        return handle_in_instance
 
     def _world(self) -> World:
         store = SlowStore(self.store, self.clock, self.meter)
