@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
 from tests.deploy.commands import Answer, Call, Commands
 from tests.deploy.shim import Shim
-from tests.deploy.world import PROJECT, Json, World
+from tests.deploy.world import PROJECT, World
 
 
 class Fault(Enum):
@@ -43,7 +43,7 @@ class Scripts:
         self.losses: list[str] = []
         """What would have lost messages."""
         self.fault_at: Callable[[int, Call], Fault | None] = lambda number, call: None
-        self._shim = Shim(world)
+        self.before_call: Callable[[], None] = lambda: None
         self._commands = Commands(self._answer, folder, ("gcloud", "curl"))
 
     def run(self, command: str, **environment: str) -> Answer:
@@ -57,16 +57,17 @@ class Scripts:
         self._commands.close()
 
     def _answer(self, call: Call) -> Answer:
+        self.before_call()
         fault = self.fault_at(len(self.calls), call)
         self.calls.append(call)
-        served = {name: image(each) for name, each in self.world.services().items()}
+        served = dict(functions(self.world))
         if call.program == "curl" and fault in _ERRORS:
             return self._curl(call, fault)
         if fault in (Fault.REFUSED, Fault.BUSY):
             return Answer(1, "", _ERRORS[fault])
         if fault is Fault.KILLED_BEFORE:
             return self._kill()
-        answer = self._shim(call)
+        answer = Shim(self.world)(call)
         self.losses += _losses(self.world, served)
         if fault is Fault.KILLED_AFTER:
             return self._kill()
@@ -77,8 +78,8 @@ class Scripts:
         if fault is Fault.REFUSED:
             return Answer(0, "403")
         if fault is Fault.LOST:
-            self._shim(call)
-        return self._shim(call)
+            Shim(self.world)(call)
+        return Shim(self.world)(call)
 
     def _kill(self) -> Answer:
         assert self._commands.process is not None
@@ -87,22 +88,30 @@ class Scripts:
         return Answer(1)
 
 
-def _losses(world: World, served: dict[str, str]) -> Iterator[str]:
-    """A shell acknowledges every message: no function may become one, and nothing push to one."""
-    shells = {}
-    for name, each in world.services().items():
-        if is_shell(image(each)):
-            shells[name] = each["status"]["url"]
-            if not is_shell(served.get(name, image(each))):
-                yield f"{name} was replaced by a shell"
+def _losses(world: World, served: Mapping[str, set[str]]) -> Iterator[str]:
+    """A shell acknowledges every message: no function may become one, and nothing push to one. Nor
+    may a service stop to answer.
+    """
+    serves = dict(functions(world))
+    for name in served.keys() & world.services().keys() - serves.keys():
+        yield f"{name} is no function any more"
+    shells = [
+        each["status"]["url"] for name, each in world.services().items() if name not in serves
+    ]
     for name, each in world.subscriptions().items():
         endpoint = each.get("pushConfig", {}).get("pushEndpoint", "")
-        if any(endpoint.startswith(url) for url in shells.values()):
+        if any(endpoint.startswith(url) for url in shells):
             yield f"{name} pushes to a shell"
 
 
-def image(service: Json) -> str:
-    return str(service["spec"]["template"]["spec"]["containers"][0]["image"])
+def functions(world: World) -> Iterator[tuple[str, set[str]]]:
+    """The services of which functions answer all requests, and the revisions that do."""
+    for name, each in world.services().items():
+        traffic = {
+            part["revisionName"] for part in each["status"]["traffic"] if part.get("percent")
+        }
+        if traffic and not any(is_shell(world.image(revision)) for revision in traffic):
+            yield name, traffic
 
 
 def is_shell(image: str) -> bool:

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 import yaml
 
 from tests.deploy.commands import Answer, Call
-from tests.deploy.world import PROJECT, REGION, Json, Refusal, World
+from tests.deploy.world import NUMBER, PROJECT, REGION, Json, Refusal, World
 
 _PROJECT = f"v1/projects/{PROJECT}"
 _HERE = f"{_PROJECT}/locations/{REGION}"
@@ -117,7 +117,7 @@ class Shim:
             case "delete":
                 return self.request("DELETE", resource, {})
             case "add-iam-policy-binding" | "remove-iam-policy-binding":
-                return self._bind(words, resource)
+                return self.bind(words, resource)
         raise AssertionError(f"unknown command: {words}")
 
     def _create(self, words: Words, resource: tuple[str, str], name: str) -> Json:
@@ -133,7 +133,7 @@ class Shim:
         parent = path.rpartition("/")[0]
         return self.request("POST", (api, parent), body, **{_IDS.get(words.kind, "_"): name})
 
-    def _bind(self, words: Words, resource: tuple[str, str]) -> None:
+    def bind(self, words: Words, resource: tuple[str, str]) -> None:
         api, path = resource
         policy = self.request("GET", (api, f"{path}:getIamPolicy"), {})
         expression = re.match(r"expression=(.*),title=(.*)$", words.flag("condition"))
@@ -376,6 +376,12 @@ def _deploy(shim: Shim, words: Words) -> Json:
     return shim.request("POST", ("run", services), body)
 
 
+def _viewer(shim: Shim, words: Words) -> None:
+    """Lets a member through the proxy of a service."""
+    path = f"v1/projects/{NUMBER}/iap_web/cloud_run-{REGION}/services/{words.flag('service')}"
+    shim.bind(words, ("iap", path))
+
+
 def _environment(words: Words) -> list[Json]:
     given, separator = words.flag("set-env-vars"), ","
     if given.startswith("^"):
@@ -500,6 +506,8 @@ _SPECIAL: dict[str, Callable[[Shim, Words], Any]] = {
     "run services update-traffic": _update_traffic,
     "auth print-access-token": _token,
     "compute networks subnets update": _subnet,
+    "beta iap web add-iam-policy-binding": _viewer,
+    "beta run deploy": _deploy,
     "beta services identity create": _identity,
     "firestore indexes fields list": _list_fields,
     "firestore indexes fields update": _update_field,

@@ -9,6 +9,7 @@ policies, and members, roles, topics and databases that do not exist.
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -85,6 +86,23 @@ class World:
             }
         )
 
+    def situation(self) -> str:
+        """All that a script can find here: in equal situations it does the same. Operations and
+        etags have numbers that only gcloud reads.
+        """
+        resources = {
+            key: each
+            for key, each in self.resources.items()
+            if not key.startswith(("storage/", "cloudbuild/", "monitoring/"))
+        }
+        parts = (
+            sorted(resources.items()),
+            sorted(json.dumps(each, sort_keys=True) for each in self.monitoring()),
+            sorted(self.bindings()),
+            *(sorted(each) for each in (self.enabled, self.agents, self.unusable_metrics)),
+        )
+        return json.dumps(parts, sort_keys=True)
+
     def services(self) -> dict[str, Json]:
         return self.named(f"run/namespaces/{PROJECT}/services/")
 
@@ -92,6 +110,10 @@ class World:
         """Alert policies and dashboards without their names."""
         for each in self.named("monitoring/").values():
             yield {name: value for name, value in each.items() if name != "name"}
+
+    def image(self, revision: str) -> str:
+        found = self.resources[f"run/namespaces/{PROJECT}/revisions/{revision}"]
+        return str(found["spec"]["containers"][0]["image"])
 
     def subscriptions(self) -> dict[str, Json]:
         return self.named(f"pubsub/projects/{PROJECT}/subscriptions/")
@@ -162,6 +184,7 @@ def chosen(service: Json) -> Json:
     variables = {each["name"]: each.get("value") for each in container.get("env", ())}
     return {
         "is shell": container["image"].endswith("/hello"),
+        "latest serves": _serving(service) == service["status"]["latestReadyRevisionName"],
         "account": spec.get("serviceAccountName"),
         "environment": variables,
         "secrets": _secrets(template),
@@ -171,6 +194,12 @@ def chosen(service: Json) -> Json:
         "timeout": spec.get("timeoutSeconds"),
         "concurrency": spec.get("containerConcurrency"),
     }
+
+
+def _serving(service: Json) -> str:
+    """The revision with most requests."""
+    traffic = service["status"]["traffic"]
+    return str(max(traffic, key=lambda each: each.get("percent", 0))["revisionName"])
 
 
 # -- any API: GET, POST to a collection, PUT, PATCH, DELETE, and policies
