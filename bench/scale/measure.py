@@ -22,6 +22,8 @@ FIRST_RELEASES = (100, 300, 1000)
 AT_QUOTA = (100, 200, 400)
 EVENTS = (25, 50, 100)
 WATCH_SECONDS = 0.25
+HOSTS = 4
+"""A gateway has room for 450 models on one host."""
 SETTING = "80 ms a Compute call, 20 ms a store call, 40 slots a function, no project caps"
 
 
@@ -116,7 +118,8 @@ def _first_releases(count: int, reads_per_minute: int | None) -> dict[str, Any]:
     with in_virtual_time(deployment.clock):
         for number in range(count):
             message = release_message("1", f"m{number:04d}")
-            deployment.publish(message | {"scaling": {"min": 1, "max": 2}})
+            traffic = message["traffic"] | {"host": f"{number % HOSTS}.example.com"}
+            deployment.publish(message | {"scaling": {"min": 1, "max": 2}, "traffic": traffic})
         taken = deployment.run(120, lambda: len(deployment.outcomes) == count)
     _require(deployment, succeeded=count)
     return {

@@ -38,13 +38,13 @@ from handlers.reconcile.measure import measure, measure_before, measure_gates
 from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe, observe_lightly
 from handlers.reconcile.overdue import restore_overdue
 from handlers.reconcile.predict import with_prediction
-from handlers.reconcile.route_writer import write_route
+from handlers.reconcile.route_writer import all_pending, write_route
 from handlers.reconcile.save import Run, save, save_observation_failure, save_stopped
 from infra.compute.apply import apply
 from infra.compute.errors import Refused
-from infra.fleet import naming, preflight
+from infra.fleet import gateway_room, naming, preflight
 from infra.fleet.marks import mark
-from infra.fleet.model import Action, Applied, Failed, Pending, Plan, ReadSet, Result
+from infra.fleet.model import Action, Applied, Failed, Pending, Plan, ReadSet, Result, Snapshot
 from infra.fleet.observe import observe as observed_fleet
 from infra.fleet.pending_routes import PendingRoute, goes_first
 from infra.fleet.preflight import Answers
@@ -341,8 +341,11 @@ def _preflight(
     """
     rollout = decision.state.rollout
     candidate, has_run = rollout.candidate, bool(rollout.progress and rollout.progress.clocks)
-    is_due = not has_run and preflight.is_due(decision.plan)
-    if not (candidate and is_due and applies_candidate(decision)):
+    if candidate is None or has_run or not applies_candidate(decision):
+        return decision, carried
+    if full := _gateway_full(world, decision, carried.cache.snapshot):
+        return block(decision, (full,)), carried
+    if not preflight.is_due(decision.plan):
         return decision, carried
     generation, problems = carried.preflight
     if generation != candidate.generation:
@@ -358,6 +361,15 @@ def _preflight(
             problems = preflight.problems(spec, answers, zones)
         carried = replace(carried, preflight=(candidate.generation, problems))
     return block(decision, problems), carried
+
+
+def _gateway_full(world: World, decision: PassDecision, snapshot: Snapshot) -> Problem | None:
+    """Why the gateway has no room for the routes of the rollout."""
+    model, gateway = decision.state.desired.model, snapshot.bodies.get(naming.GATEWAY)
+    found = gateway_room.routes_of(decision.state.rollout, model, observed_fleet(snapshot, model))
+    if not found or gateway is None:
+        return None
+    return gateway_room.lacks_room(found, gateway, lambda: all_pending(world))
 
 
 def _room(world: World, state: ModelState, carried: Carried) -> tuple[Room | None, Carried]:

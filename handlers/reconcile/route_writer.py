@@ -155,6 +155,13 @@ def request_drain(world: World) -> None:
         world.bus.publish(outbox.WAKEUPS, outbox.routes_wakeup())
 
 
+def all_pending(world: World) -> tuple[PendingRoute, ...]:
+    """What all models have asked for, except for what the map cannot have."""
+    documents = world.store.list(routes.COLLECTION, MAX_PENDING)
+    found = (routes.stored_route(each) for each in documents)
+    return tuple(each.route for each in found if each and not each.route.problem)
+
+
 # ---- The lease
 
 

@@ -3,22 +3,21 @@ become one map. Pure.
 
 Called by `handlers/reconcile/route_writer.py`, the one writer of the map. Invariants: rollbacks and
 removals come first, and a route that cannot be merged is left out with its problem, so that it
-blocks no other one. Source of the limit: load-balancing/docs/url-map-size-quota.
+blocks no other one.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from infra.fleet import naming
 from infra.fleet.model import Action, Body
-from infra.fleet.resources import url_map
+from infra.fleet.resources import map_limits, url_map
+from infra.fleet.resources.map_draft import MapDraft
+from infra.fleet.resources.map_limits import Amounts, Meter, too_full
 from rollout.model import Phase, Problem, Retiring, RollingBack, TrafficTarget
-
-MAX_MAP_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -63,23 +62,39 @@ class Merged:
 
 
 def merge(observed: Body, routes: Iterable[PendingRoute]) -> Merged:
-    """The observed map with all routes that it can have, in their order."""
-    found, body = url_map.index(observed), observed
+    """The observed map with all routes that it can have, in their order. Whether each one fits is
+    measured only if not all of them do.
+    """
+    ordered, meter = in_order(routes), Meter()
+    merged = _merge(observed, ordered, None)
+    if merged.action is None:
+        return merged
+    after = meter.amounts(merged.action.body)
+    return _merge(observed, ordered, meter) if too_full({}, after) else merged
+
+
+def _merge(observed: Body, ordered: Iterable[PendingRoute], meter: Meter | None) -> Merged:
+    index, draft = url_map.index(observed), MapDraft(observed)
+    amounts: Amounts = meter.amounts(observed) if meter else {}
     merged: list[PendingRoute] = []
     left_out: list[tuple[PendingRoute, Problem]] = []
     reasons: list[str] = []
-    for each in in_order(routes):
-        why = url_map.route_drift(each.route, each.model, found)
-        after = url_map.merge_route(body, each.model, each.route) if why else body
-        if why and each.traffic and not isinstance(after, Problem):
-            after = _too_large(after) or after
-        if isinstance(after, Problem):
-            left_out.append((each, after))
+    for each in ordered:
+        why = url_map.route_drift(each.route, each.model, index)
+        after = draft.copy() if meter else draft
+        problem = after.merge(each.model, each.route) if why else None
+        if why and meter and not problem:
+            measured = meter.amounts(after.body)
+            amount = too_full(amounts, measured)
+            problem = map_limits.problem(draft.name, amount) if amount else None
+            amounts = amounts if problem else measured
+        if problem:
+            left_out.append((each, problem))
             continue
-        body = after
+        draft = after
         merged.append(each)
         reasons += [f"{each.model}: {why}"] if why else []
-    return Merged(_action(observed, body, reasons), tuple(merged), tuple(left_out))
+    return Merged(_action(observed, draft.body, reasons), tuple(merged), tuple(left_out))
 
 
 def _action(observed: Body, body: Body, reasons: list[str]) -> Action | None:
@@ -88,14 +103,3 @@ def _action(observed: Body, body: Body, reasons: list[str]) -> Action | None:
     fingerprint = observed.get("fingerprint", "")
     why = "; ".join(reasons)
     return Action(naming.GATEWAY, "update", body, why, based_on=fingerprint)
-
-
-def _too_large(body: Body) -> Problem | None:
-    size = len(json.dumps(body))
-    if size <= MAX_MAP_BYTES:
-        return None
-    message = (
-        f"URL map {naming.GATEWAY.name} would have {size:,} bytes (limit {MAX_MAP_BYTES:,}); remove"
-        " rules or retire models"
-    )
-    return Problem("quota", "URL_MAP_TOO_LARGE", message)

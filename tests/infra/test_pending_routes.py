@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from infra.fleet import naming, pending_routes
+from infra.fleet import naming
 from infra.fleet.model import Body
 from infra.fleet.pending_routes import PendingRoute, goes_first, in_order, merge
-from infra.fleet.resources import url_map
+from infra.fleet.resources import map_limits, url_map
 from infra.store import routes
 from infra.store.port import Document
 from rollout.model import (
@@ -105,7 +105,7 @@ def test_a_route_that_the_map_cannot_have_blocks_no_other() -> None:
 def test_a_map_that_would_be_too_large_takes_removals_only(monkeypatch: Any) -> None:
     present = merge(EMPTY, [pending("a"), pending("b")]).action
     assert present
-    monkeypatch.setattr(pending_routes, "MAX_MAP_BYTES", 100)
+    monkeypatch.setattr(map_limits, "MAX_BYTES", 100)
     removal = replace(pending("a"), traffic=None, is_first=True)
     merged = merge(present.body, [pending("c"), removal])
     assert merged.routes == (removal,)

@@ -17,6 +17,7 @@ HTTP_MESSAGES = {
     404: "NOT FOUND",
     409: "CONFLICT",
     412: "PRECONDITION FAILED",
+    413: "REQUEST ENTITY TOO LARGE",
     429: "TOO MANY REQUESTS",
     500: "INTERNAL SERVER ERROR",
     501: "NOT IMPLEMENTED",
@@ -134,6 +135,18 @@ class Invalid(ApiError):
 
     def __init__(self, field: str, value: object, explanation: str) -> None:
         super().__init__(f"Invalid value for field '{field}': '{value}'. {explanation}")
+
+
+class TooLarge(ApiError):
+    """More than a field may have. `field` is a path such as `resource.hostRules`."""
+
+    status, reason, code = 413, "fieldSizeTooLarge", "FIELD_SIZE_TOO_LARGE"
+
+    def __init__(self, field: str, most: int, actual: int, what: str = "element") -> None:
+        super().__init__(
+            f"Value for field '{field}' is too large: maximum size {most} {what}(s); actual size"
+            f" {actual}."
+        )
 
 
 class BadRequest(ApiError):

@@ -8,21 +8,23 @@ the backend services. Source: Compute API reference, urlMaps.
 
     route.py          a route and its rules, in both forms that a map has for them
     path_matcher.py   a model's rules in one path matcher
+    map_draft.py      routes of models, merged into a map
+    map_limits.py     how full a map is
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from infra.fleet import naming
 from infra.fleet.model import Action, Body
-from infra.fleet.resources import path_matcher
+from infra.fleet.resources import map_limits, path_matcher
+from infra.fleet.resources.map_draft import MapDraft, hosts_by_matcher
 from infra.fleet.resources.route import (
     Backend,
     CohortRoute,
     Route,
-    Rule,
     desired,
     models_of,
     owns,
@@ -40,14 +42,11 @@ __all__ = [
     "drift",
     "index",
     "merge_route",
-    "obstacle",
     "owns",
     "route_drift",
     "update",
     "weights",
 ]
-
-_SERVER_SET = ("id", "kind", "creationTimestamp", "selfLink", "selfLinkWithId", "region", "status")
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def index(observed: Body) -> Routes:
     for each in observed.get("hostRules", []):
         for host in each.get("hosts", []):
             matchers.setdefault(host, str(each.get("pathMatcher")))
-    hosts = _hosts_by_matcher(observed)
+    hosts = hosts_by_matcher(observed)
     ordered = set()
     for matcher in observed.get("pathMatchers", []):
         for rule in path_matcher.rules_of(matcher):
@@ -77,13 +76,6 @@ def index(observed: Body) -> Routes:
             ordered.add(matcher["name"])
     found = {model: tuple(each) for model, each in rules.items()}
     return Routes(found, matchers, frozenset(ordered))
-
-
-def _hosts_by_matcher(observed: Body) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for rule in observed.get("hostRules", []):
-        found.setdefault(str(rule.get("pathMatcher")), set()).update(rule.get("hosts", []))
-    return found
 
 
 # ---- Drift
@@ -164,104 +156,12 @@ def _weight(model: str, service: str, weight: int) -> tuple[TrafficWeight, ...]:
 # ---- The desired map
 
 
-def matcher_of(host: str, observed: Body) -> str | None:
-    """The path matcher that serves a host, if any host rule names it."""
-    return next(
-        (
-            str(rule.get("pathMatcher"))
-            for rule in observed.get("hostRules", [])
-            if host in rule.get("hosts", [])
-        ),
-        None,
-    )
-
-
 def merge_route(observed: Body, model: str, route: Route | None) -> Body | Problem:
     """The desired map: the observed one with exactly the route's rules of the model, or none of the
     model without a route. It may be merged with another model's route in turn.
     """
-    if route and (problem := obstacle(route, observed)):
-        return problem
-    body = {field: value for field, value in observed.items() if field not in _SERVER_SET}
-    by_matcher = {_insert_host(body, host): rules for host, rules in _by_host(route)}
-    hosts = _hosts_by_matcher(body)
-    kept = []
-    for matcher in body.get("pathMatchers", []):
-        name = matcher["name"]
-        its_hosts = hosts.get(name, set())
-        rules = by_matcher.get(name, ())
-        merged = path_matcher.with_rules(matcher, its_hosts, model, rules)
-        # A matcher goes with its last rule, if others have not made it theirs.
-        is_emptied = merged is not matcher and not any(path_matcher.rules_of(merged))
-        if (
-            not is_emptied
-            or not path_matcher.is_inserted(matcher, its_hosts)
-            or not path_matcher.is_as_inserted(merged, body)
-        ):
-            kept.append(merged)
-    names = {matcher["name"] for matcher in kept}
-    gone = {matcher["name"] for matcher in body.get("pathMatchers", [])} - names
-    body["pathMatchers"] = kept
-    body["hostRules"] = [
-        rule for rule in body.get("hostRules", []) if rule.get("pathMatcher") not in gone
-    ]
-    return {field: value for field, value in body.items() if value != []}
-
-
-def _by_host(route: Route | None) -> Iterator[tuple[str, tuple[Rule, ...]]]:
-    yield from route.by_host.items() if route else ()
-
-
-def _insert_host(body: Body, host: str) -> str:
-    """The name of the host's matcher, which is inserted if there is none."""
-    name = matcher_of(host, body)
-    if name is None:
-        name = path_matcher.name_for(host)
-        rule = {"hosts": [host], "pathMatcher": name}
-        body["hostRules"] = [*body.get("hostRules", []), rule]
-    matchers = body.get("pathMatchers", [])
-    if all(matcher["name"] != name for matcher in matchers):
-        body["pathMatchers"] = [*matchers, path_matcher.inserted(name, body)]
-    return name
-
-
-def obstacle(route: Route, observed: Body) -> Problem | None:
-    """What in other owners' parts of the map conflicts with the route."""
-    hosts = _hosts_by_matcher(observed)
-    matchers = {matcher["name"]: matcher for matcher in observed.get("pathMatchers", [])}
-    for cohort in route.cohorts:
-        if cohort.host == route.host:
-            return _conflict(f"{cohort.host} is the model's host; a preview needs another one")
-    for host, rules in route.by_host.items():
-        name = matcher_of(host, observed)
-        if name is None:
-            wildcard = next((each for each in _wildcards(observed) if host.endswith(each[1:])), "")
-            if wildcard and host != route.host:
-                return _conflict(
-                    f"host rule {wildcard} serves host {host} already; a preview needs a host that"
-                    " nothing else uses"
-                )
-            continue
-        why = path_matcher.obstacle(
-            matchers.get(name, {}),
-            hosts[name],
-            route.model,
-            rules,
-            is_preview=host != route.host,
-        )
-        if why:
-            return _conflict(why)
-    return None
-
-
-def _wildcards(observed: Body) -> Iterator[str]:
-    """The hosts like `*.example.com`, which no model has."""
-    for rule in observed.get("hostRules", []):
-        yield from (host for host in rule.get("hosts", []) if host.startswith("*") and host != "*")
-
-
-def _conflict(message: str) -> Problem:
-    return Problem("config", "ROUTE_TAKEN", message)
+    draft = MapDraft(observed)
+    return draft.merge(model, route) or draft.body
 
 
 def update(
@@ -274,5 +174,7 @@ def update(
     body = merge_route(observed, model, route)
     if isinstance(body, Problem):
         return (body,)
+    if route and (amount := map_limits.overflow(observed, body)):
+        return (map_limits.problem(str(observed.get("name")), amount),)
     fingerprint = observed.get("fingerprint", "")
     return (Action(naming.GATEWAY, "update", body, why, based_on=fingerprint),)

@@ -16,6 +16,7 @@ from compute_emulator.api.collections.standard import Kind, add_standard_handler
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.references import ROUTE_ACTIONS, url_map_nodes, url_map_services
 from compute_emulator.errors import ApiError, Invalid, JsonObject, Required
+from compute_emulator.rules import url_map_limits
 
 HANDLERS = Handlers()
 
@@ -117,6 +118,7 @@ def _check_features(call: Call, resource: JsonObject) -> None:
         if service.get("loadBalancingScheme") == "EXTERNAL":
             url_map_features.check_classic(resource, holder[member], where)
     url_map_features.check(resource, is_mesh=schemes == {"INTERNAL_SELF_MANAGED"})
+    url_map_limits.check(resource, {scheme for scheme in schemes if scheme})
 
 
 def _check_default(node: JsonObject, where: str, *, must: bool) -> None:
