@@ -72,18 +72,25 @@ def write_sbom(path: Path) -> int:
 
 @dataclass(frozen=True)
 class Audit:
-    """`unknown` are the packages that the database could not be asked about."""
+    """`unknown` are the packages that the database could not be asked about; `failure` is why the
+    tool itself came to no result.
+    """
 
-    found: tuple[str, ...]
-    audited: int
-    unknown: tuple[str, ...]
+    found: tuple[str, ...] = ()
+    audited: int = 0
+    unknown: tuple[str, ...] = ()
+    failure: str = ""
 
     @property
     def status(self) -> int:
-        """1 if a vulnerability is known, 2 if only a part could be compared, else 0."""
-        return 1 if self.found else 2 if self.audited and self.unknown else 0
+        """1 if a vulnerability is known, 2 if the tool failed or only a part could be compared,
+        else 0.
+        """
+        return 1 if self.found else 2 if self.failure or (self.audited and self.unknown) else 0
 
     def __str__(self) -> str:
+        if self.failure:
+            return f"pip-audit failed, and nothing was compared:\n{self.failure}"
         if self.found:
             return "\n".join(("known vulnerabilities:", *self.found))
         if not self.audited:
@@ -93,8 +100,23 @@ class Audit:
         return f"no known vulnerability in {self.audited} packages"
 
 
-def read_audit(report: Mapping[str, Any]) -> Audit:
-    """From pip-audit's report."""
+# How pip-audit ends where its database does not answer.
+_NO_ANSWER = re.compile(
+    r"^requests\.exceptions\.|Could not connect to|not redirecting", re.MULTILINE
+)
+
+
+def read_result(output: str, errors: str) -> Audit:
+    """From what pip-audit wrote."""
+    try:
+        return _read_report(json.loads(output))
+    except ValueError:
+        if _NO_ANSWER.search(errors):
+            return Audit()
+        return Audit(failure=errors[-2000:] or "it wrote nothing")
+
+
+def _read_report(report: Mapping[str, Any]) -> Audit:
     found, unknown, audited = [], [], 0
     for package in report["dependencies"]:
         if "skip_reason" in package:
@@ -115,11 +137,7 @@ def audit() -> Audit:
         text=True,
         cwd=ROOT,
     )
-    try:
-        return read_audit(json.loads(ran.stdout))
-    except ValueError:
-        print(ran.stderr[-2000:], file=sys.stderr)
-        return Audit((), 0, ("pip-audit did not finish",))
+    return read_result(ran.stdout, ran.stderr)
 
 
 def _tool(name: str) -> str:

@@ -52,7 +52,8 @@ def test_each_step_has_an_id_and_waits_only_for_earlier_steps() -> None:
 def test_the_build_checks_then_deploys_then_publishes() -> None:
     assert "make check test" in STEPS["check-and-test"]["script"]
     deploys = {name for name in STEPS if name.startswith("deploy-")}
-    assert all({"check-and-test", "check-release"} <= before(name) for name in deploys)
+    checks = {"check-and-test", "supply-chain", "check-release"}
+    assert all(checks <= before(name) for name in deploys)
     assert deploys <= before("publish-release")
     assert len({frozenset(before(name)) for name in deploys}) == 1, "they deploy in parallel"
 
@@ -96,6 +97,28 @@ def test_the_script_of_a_step_is_bash_and_uses_only_its_own_variables(step: dict
     )
     given = {assignment.partition("=")[0] for assignment in step["env"]}
     assert set(re.findall(r"\$\{?([A-Z][A-Z_]*)", step["script"])) <= given
+
+
+@pytest.mark.parametrize(
+    ("fails", "audit", "passes"),
+    [
+        ("none", "fail", True),
+        ("sbom", "warn", False),
+        ("audit", "fail", False),
+        ("audit", "warn", True),
+        ("audit", "", False),
+    ],
+)
+def test_a_build_without_its_bill_of_materials_or_with_a_vulnerability_stops(
+    tmp_path: Path, fails: str, audit: str, passes: bool
+) -> None:
+    make = tmp_path / "make"
+    make.write_text(f'#!/bin/sh\n[ "$1" != {fails} ]\n')
+    make.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "AUDIT": audit}
+    script = STEPS["supply-chain"]["script"]
+    ran = subprocess.run(["bash", "-c", script], env=environment, timeout=10, check=False)
+    assert (ran.returncode == 0) == passes
 
 
 def test_the_steps_call_existing_scripts() -> None:

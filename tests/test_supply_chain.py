@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from deploy.supply_chain import LICENCES, licences_page, packages, pins, read_audit
+from deploy.supply_chain import LICENCES, licences_page, packages, pins, read_result
 
 # Of these, the functions may import and ship packages without further duties than to name them.
 ALLOWED = {
@@ -40,7 +42,26 @@ SKIPPED = {"name": "offline", "skip_reason": "not found"}
 def test_an_audit_says_what_was_found_and_what_was_not_compared(
     dependencies: list[dict[str, object]], status: int, text: str
 ) -> None:
-    audit = read_audit({"dependencies": dependencies})
+    audit = read_result(json.dumps({"dependencies": dependencies}), "")
+    assert audit.status == status
+    assert text in str(audit)
+
+
+@pytest.mark.parametrize(
+    ("errors", "status", "text"),
+    [
+        ("Traceback ...\nrequests.exceptions.ProxyError: HTTPSConnectionPool", 0, "left out"),
+        ("ERROR:pip_audit._cli:Could not connect to PyPI's vulnerability feed", 0, "left out"),
+        ("requests.exceptions.HTTPError: 503\n\nServiceError", 0, "left out"),
+        ("ERROR:pip_audit._cli:requirement file contains invalid specifier", 2, "invalid spec"),
+        ("Traceback ...\nModuleNotFoundError: No module named 'pip_audit'", 2, "No module named"),
+        ("", 2, "it wrote nothing"),
+    ],
+)
+def test_only_a_database_that_does_not_answer_is_no_failure(
+    errors: str, status: int, text: str
+) -> None:
+    audit = read_result("", errors)
     assert audit.status == status
     assert text in str(audit)
 

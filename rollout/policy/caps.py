@@ -16,7 +16,7 @@ from rollout.policy.prices import missing_price
 from rollout.policy.usage import Cap, caps_of, display_amount, max_usage
 from rollout.policy.violation import Violation
 from rollout.spec.images import has_prefix
-from rollout.spec.machines import is_of_unknown_series
+from rollout.spec.machines import is_uncountable
 from rollout.spec.model import Spec
 
 
@@ -134,8 +134,8 @@ def _repository(image: str) -> str:
 
 
 def _uncountable(policy: Policy, machine_type: str) -> Violation | None:
-    """A machine type of an unknown series may have any number of accelerators, so it is refused
-    where accelerators are limited, unless the policy lists that very type.
+    """An unknown machine type may have any number of accelerators of any type, whatever the release
+    says, so it is refused where accelerators are limited, unless the policy lists that very type.
     """
     limits = (
         policy.max_accelerators,
@@ -143,11 +143,7 @@ def _uncountable(policy: Policy, machine_type: str) -> Violation | None:
         policy.accelerator_types or None,
     )
     is_limited = any(limit is not None for limit in limits)
-    if (
-        not is_limited
-        or machine_type in policy.machine_types
-        or not is_of_unknown_series(machine_type)
-    ):
+    if not is_limited or machine_type in policy.machine_types or not is_uncountable(machine_type):
         return None
     return Violation(
         f"machine.type: policy limits accelerators, and the number that {machine_type} has is"

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from rollout.policy.policy import COSTS, Policy, load_policy
+from rollout.policy.policy import COSTS, NO_LIMIT_IF_ABSENT, Policy, load_policy
 
-NO_LIMIT_IF_ABSENT = ("regions", "machine_types", "accelerator_types", "images")
 SWITCHES = {"external_ip": True, "require_digest": False}
 """Which value allows more."""
 _DEFAULTS: Mapping[str, Any] = {each.name: each.default for each in fields(Policy)}
@@ -48,8 +47,7 @@ def _widened(name: str, value: str, present: Any) -> Any:
         if value != str(SWITCHES[name]).lower():
             raise ValueError(f"{name}={value}: allows less; edit the policy in a file")
         return SWITCHES[name]
-    is_limit = present is not None and not (name in NO_LIMIT_IF_ABSENT and not present)
-    if not is_limit and (name in _CAPS or name in NO_LIMIT_IF_ABSENT):
+    if present is None and (name in _CAPS or name in NO_LIMIT_IF_ABSENT):
         raise ValueError(f"{name}={value}: {name} limits nothing now, so there is nothing to allow")
     if name in _LISTS:
         before = _DEFAULTS[name] if present is None else present

@@ -9,6 +9,7 @@ no release be reached from outside, or run as anything but Slipway's own account
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -38,11 +39,11 @@ class Policy:
     """Caps and allow-lists; None or an empty tuple means no limit. The `max_project_` caps apply to
     the sum over all models of the project.
 
-    Images match by prefix, up to a `/`, `:` or `@` (`gcr.io/p` does not match `gcr.io/pirates`);
-    regions and types match by their full name. `images` covers boot images too, `boot_images` these
-    alone; Slipway's defaults are always allowed. `signers` are public keys (PEM): if there are any,
-    an image runs only if its release carries a signature by one of them, and start-up scripts,
-    which cannot be signed, do not run.
+    Images match by prefix, up to a `/`, a tag or a digest (`gcr.io/p` does not match
+    `gcr.io/pirates`); regions and types match by their full name. `images` covers boot images too,
+    `boot_images` these alone; Slipway's defaults are always allowed. `signers` are public keys
+    (PEM): if there are any, an image runs only if its release carries a signature by one of them,
+    and start-up scripts, which cannot be signed, do not run.
     `registries` are the hosts, or their domains, that the intake may connect to for the digest of a
     tag; an empty list means none. `freezes` are times in which no rollout begins or goes on.
     `approvers` are public keys (PEM) by the name that a step of kind `approve` gives them.
@@ -96,8 +97,49 @@ class Policy:
 
 COSTS = ("max_cost_per_hour", "max_project_cost_per_hour")
 _NOT_IN_DOCUMENT = ("prices", "is_signed", "project")
-_PATTERNS = ("service_accounts", "networks", "hosts", "tags", "secrets", "reservations")
-EXPOSURES = ("external", "none")
+NO_LIMIT_IF_ABSENT = ("regions", "machine_types", "accelerator_types", "images", "signers")
+_DOMAIN = r"([A-Za-z0-9-]+\.)*[A-Za-z0-9-]+"
+_DOMAINS = (rf"{_DOMAIN}(:\d+)?", "hosts, or domains with all hosts below them, without *")
+_PREFIX = r"(?!.*//)[A-Za-z0-9._:/@-]+"
+
+
+def _pattern(characters: str) -> str:
+    return rf"([{characters}]|\{{model\}})*\*?"
+
+
+_FORMS: Mapping[str, tuple[str, str]] = {
+    "regions": (r"[a-z]+-[a-z]+\d+", "whole names, such as us-central1"),
+    "machine_types": (r"[a-z0-9]+(-[a-z0-9]+)+", "whole names, such as g2-standard-12"),
+    "accelerator_types": (r"[a-z0-9-]+", "whole names, such as nvidia-l4"),
+    "images": (_PREFIX, "beginnings of names, such as us-docker.pkg.dev/my-project/, without *"),
+    "boot_images": (
+        rf"(projects|global)\b{_PREFIX}",
+        "beginnings of names, such as projects/my-project/global/images/, without *",
+    ),
+    "registries": _DOMAINS,
+    "gate_hosts": _DOMAINS,
+    "exposure": ("external|none", "external or none"),
+    "hosts": (
+        r"\*|(([A-Za-z0-9-]|\{model\})+\.)*[A-Za-z0-9-]+",
+        "hosts, or domains with all hosts below them, such as models.example.com or"
+        " {model}.example.com, or * for every host",
+    ),
+    "networks": (
+        rf"\*|(global|regions|projects)/{_pattern('a-z0-9.:/-')}",
+        "names such as global/networks/default, with * at the end only",
+    ),
+    "service_accounts": (
+        _pattern("a-z0-9.@-"),
+        "e-mail addresses, or names such as {model}-serving, with * at the end only",
+    ),
+    "tags": (_pattern("a-z0-9-"), "names such as web, with * at the end only"),
+    "secrets": (
+        _pattern("A-Za-z0-9_-"),
+        "names such as {model}_token, without version, with * at the end only",
+    ),
+    "reservations": (_pattern("a-z0-9.:/-"), "names such as block-7, with * at the end only"),
+}
+"""By list, how each of its names must look, so that none is one that nothing can have."""
 
 
 def load_policy(
@@ -189,22 +231,13 @@ def _names(name: str, value: Any) -> tuple[str, ...]:
         isinstance(each, str) and each for each in value
     ):
         raise ValueError(f"settings/policy: {name} must be a list of names, got {value!r}")
+    if name in NO_LIMIT_IF_ABSENT and not value:
+        raise ValueError(
+            f"settings/policy: {name} lists nothing; name what is allowed, or leave it out for no"
+            " limit"
+        )
+    form, words = _FORMS.get(name, ("", ""))
     for each in value:
-        if name != "signers" and not is_visible(each):
-            raise ValueError(
-                f"settings/policy: {name} must have names in visible characters, got {each!a}"
-            )
-        if name == "hosts" and "*" in each and each != "*":
-            raise ValueError(
-                f"settings/policy: hosts may list * for every host, but no * in a name, got"
-                f" {each!r}; a domain includes all hosts below it"
-            )
-        if name in _PATTERNS and "*" in each[:-1]:
-            raise ValueError(
-                f"settings/policy: {name} may have a * at the end of a name only, got {each!r}"
-            )
-        if name == "exposure" and each not in EXPOSURES:
-            raise ValueError(
-                f"settings/policy: exposure may list {', '.join(EXPOSURES)}, got {each!r}"
-            )
+        if form and not re.fullmatch(form, each):
+            raise ValueError(f"settings/policy: {name} must list {words}; got {each!a}")
     return tuple(value)

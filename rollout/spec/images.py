@@ -49,10 +49,15 @@ def is_listed(host: str, hosts: Iterable[str]) -> bool:
 
 
 def has_prefix(image: str, prefix: str) -> bool:
-    """Whether an image's name starts with the prefix, up to the end of a part."""
+    """Whether an image's name starts with the prefix, up to the end of a part. A port is part of a
+    host's name.
+    """
     rest = image.removeprefix(prefix)
+    is_port = rest.startswith(":") and "/" in rest
     return image.startswith(prefix) and (
-        not rest or prefix.endswith(("/", ":", "@")) or rest.startswith(("/", ":", "@"))
+        not rest
+        or prefix.endswith(("/", ":", "@"))
+        or (rest.startswith(("/", ":", "@")) and not is_port)
     )
 
 

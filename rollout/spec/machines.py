@@ -84,10 +84,9 @@ def has_gpu(machine: Machine) -> bool:
     return machine.accelerator is not None or _family(machine.type) in OPTIMISED_FAMILIES
 
 
-def is_of_unknown_series(machine_type: str) -> bool:
-    """Whether the number of built-in accelerators is unknown for this machine type."""
-    family = _family(machine_type)
-    return family not in PLAIN_FAMILIES and family not in OPTIMISED_FAMILIES
+def is_uncountable(machine_type: str) -> bool:
+    """Whether only the release says how many accelerators this machine type has."""
+    return _family(machine_type) not in PLAIN_FAMILIES and machine_type not in FIXED
 
 
 def is_arm(machine_type: str) -> bool:

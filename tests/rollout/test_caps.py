@@ -253,12 +253,28 @@ def test_a_prefix_ends_where_a_part_of_a_name_ends(end: str) -> None:
     )
 
 
+def test_another_port_of_a_host_is_another_registry() -> None:
+    given = release("1", artifact={"image": "gcr.io:5000/p/tiny:1"}).spec
+    assert violations(Policy(images=("gcr.io",)), given)
+    assert violations(Policy(images=("gcr.io:5000",)), given) == ()
+
+
 def test_a_start_up_script_is_not_an_allowed_image() -> None:
     script = release("1", artifact={"startup_script": "true"}).spec
     assert violations(Policy(images=("gcr.io/",)), script) == (
         "artifact.startup_script: policy allows images that start with gcr.io/, and so no start-up"
         " script; release an image, or remove images from settings/policy",
     )
+
+
+def test_what_a_release_says_of_an_unknown_machine_type_is_not_believed() -> None:
+    gpu = {"type": "nvidia-l4", "count": 1}
+    given = release("1", machine={"type": "a4x-maxgpu-4g-metal", "accelerator": gpu}).spec
+    for limits in ({"accelerator_types": ("nvidia-l4",)}, {"max_accelerators": 99}):
+        assert violations(Policy(**limits), given)[0].startswith(
+            "machine.type: policy limits accelerators, and the number that a4x-maxgpu-4g-metal has"
+        )
+    assert violations(Policy(), given) == ()
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_a_change_is_added_to_what_is_allowed(change: str, field: str, value: An
         ("hosts=", "must be FIELD=VALUE"),
         ("host=*", "with a field of max_instances"),
         ("signers=key", "edit others in a file"),
-        ("exposure=internal", "exposure may list external, none"),
+        ("exposure=internal", "exposure must list external or none"),
     ],
 )
 def test_what_is_no_change_is_an_error(change: str, why: str) -> None:

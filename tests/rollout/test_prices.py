@@ -11,7 +11,7 @@ import pytest
 
 from infra.settings import default_prices
 from rollout.policy.prices import HOURS_A_MONTH, Prices, cost_per_hour, load_prices, missing_price
-from rollout.spec.machines import CHOSEN, is_of_unknown_series
+from rollout.spec.machines import CHOSEN, is_uncountable
 from rollout.spec.model import Spec
 from tests.rollout.build import release
 
@@ -231,6 +231,6 @@ def test_each_machine_with_a_price_is_of_a_known_series() -> None:
     """Otherwise a cap on accelerators would refuse a machine whose price is known."""
     prices = default_prices()
     assert [
-        name for name in (*prices.machine_types, *prices.per_vcpu) if is_of_unknown_series(name)
+        name for name in (*prices.machine_types, *prices.per_vcpu) if is_uncountable(name)
     ] == []
-    assert is_of_unknown_series("ct5lp-hightpu-4t")
+    assert is_uncountable("ct5lp-hightpu-4t")

@@ -9,7 +9,7 @@ from rollout.spec.machines import (
     FIXED,
     accelerator_problem,
     fixed_accelerator,
-    is_of_unknown_series,
+    is_uncountable,
 )
 from rollout.spec.model import Accelerator, Machine
 
@@ -67,10 +67,14 @@ def test_the_fixed_accelerators_of_a_machine_type() -> None:
         ("a4-highgpu-8g", False),
         ("z9-standard-4", True),
         ("ct6e-standard-4t", True),
+        ("a4x-maxgpu-4g-metal", True),
+        ("g2-standard-1024", True),
     ],
 )
-def test_unknown_series_are_recognized(machine_type: str, is_unknown: bool) -> None:
-    assert is_of_unknown_series(machine_type) == is_unknown
+def test_a_machine_type_whose_accelerators_cannot_be_counted_is_recognized(
+    machine_type: str, is_unknown: bool
+) -> None:
+    assert is_uncountable(machine_type) == is_unknown
 
 
 @pytest.mark.parametrize("kind", CHOSEN)

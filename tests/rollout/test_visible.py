@@ -25,7 +25,7 @@ NEVER = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
 IGNORABLE = [
     *"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u180f\u200b\u200c\u200d",
     *"\u200e\u200f\u202a\u202e\u2060\u2064\u2065\u206f\u2800\u3164\ufe00\ufe0e\ufe0f\ufeff\uffa0",
-    *"\ufff0\U0001bca0\U0001d173\U000e0001\U000e0041\U000e007f\U000e0100\U000e01ef\U000e0fff",
+    *"\ufff0\U00013441\U00013442\U00016fe4\U0001bca0\U0001d173\U000e0001\U000e0041\U000e007f\U000e0100\U000e01ef\U000e0fff",
 ]
 HIDDEN = f"a{''.join(IGNORABLE)}b"
 
