@@ -140,6 +140,35 @@ value() {
   QUIET=true try "" "$@"
 }
 
+# Whether gcloud has a component. Without it gcloud would offer to install it in a question that nobody
+# sees, or with --quiet install it. Callers use it as a condition: hence `|| exit`.
+has_component() { # name
+  local version
+  if [ "$DRY_RUN" = true ]; then return; fi
+  version="$(value gcloud version --format="value($1)")" || exit
+  [ -n "$version" ]
+}
+
+require_component() { # name
+  has_component "$1" ||
+    fail "gcloud has no component $1: run gcloud components install $1, or install it with the package" \
+      "manager that installed gcloud"
+}
+
+# A line for each policy, the oldest first: its alert, its name, whether it is enabled, its channels.
+policies() {
+  local fields=userLabels.slipway,name,enabled
+  gcloud alpha monitoring policies list --project="$PROJECT" \
+    --format="value[separator=\"|\"](creationRecord.mutateTime,$fields,notificationChannels.join(\",\"))" |
+    LC_ALL=C sort | sed 's/^[^|]*|//'
+}
+
+# A line for each dashboard: its title and its name.
+dashboards() {
+  gcloud alpha monitoring dashboards list --project="$PROJECT" \
+    --format='value[separator="|"](displayName,name)' | LC_ALL=C sort
+}
+
 # Parses --project, --region, --database and --dry-run; leaves other arguments in REST, in order.
 parse_common() {
   REST=()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Removes from a project what bootstrap.sh, functions.sh, webhooks.sh and dashboard.sh made. Without
-# --yes it only prints the commands. The models' fleets, their documents and images are left, and named
+# Removes from a project what bootstrap.sh, functions.sh, webhooks.sh, dashboard.sh and monitoring.sh
+# made. Without --yes it only prints the commands. The models' fleets, their documents and images are left, and named
 # at the end. Safe to run again; it may fail or be killed at any call.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -11,9 +11,9 @@ usage() {
   cat <<TEXT
 Usage: deploy/uninstall.sh --project=ID [--region=REGION] [--database=NAME] [--yes]
 
-Deletes Slipway's services, subscriptions, topics, task queue, tick, identities and their roles. Prints
-what it would do, and what it leaves; with --yes it does so. Messages that wait, dead letters among
-them, are lost. Retire the models first to remove their
+Deletes Slipway's services, subscriptions, topics, task queue, tick, identities and their roles, alert
+policies, log-based metrics and dashboard of Cloud Monitoring. Prints what it would do, and what it
+leaves; with --yes it does so. Messages that wait, dead letters among them, are lost. Retire the models first to remove their
 instances, too (slipway retire MODEL): while one is left, its identity and the firewall rule of the
 health checks are, too.
 
@@ -93,6 +93,28 @@ roles() {
   fi
 }
 
+# Alert policies and dashboard: Google named them, so they are looked for.
+watchers() {
+  local found alert title name
+  if [ "$DRY_RUN" = true ]; then
+    echo "(gcloud alpha monitoring policies delete, each with a label slipway as in monitoring/alerts)"
+    echo "(gcloud alpha monitoring dashboards delete, each with the title Slipway)"
+    return
+  fi
+  found="$(value policies)"
+  while IFS='|' read -r alert name _; do
+    if [ -n "$alert" ] && [ -f "monitoring/alerts/$alert.json" ]; then
+      delete gcloud alpha monitoring policies delete "$name" "${in_project[@]}" --quiet
+    fi
+  done <<<"$found"
+  found="$(value dashboards)"
+  while IFS='|' read -r title name; do
+    if [ "$title" = Slipway ]; then
+      delete gcloud alpha monitoring dashboards delete "$name" "${in_project[@]}" --quiet
+    fi
+  done <<<"$found"
+}
+
 # What instances need while they serve.
 for_instances() {
   local role
@@ -103,7 +125,16 @@ for_instances() {
   delete gcloud iam service-accounts delete "$(identity slipway-model)" "${in_project[@]}" --quiet
 }
 
-# First what starts work, then what does it.
+# Alerts go first, since the rest would set them off; then what starts work, then what does it.
+ALERTS_LEFT=""
+if has_component alpha; then watchers; else
+  ALERTS_LEFT="
+  the alert policies and the dashboard \"Slipway\" of monitoring.sh: this gcloud has no component alpha.
+    Delete them in the console, or run gcloud components install alpha and this again"
+fi
+for file in monitoring/metrics/*.json; do
+  delete gcloud logging metrics delete "$(basename "$file" .json)" "${in_project[@]}" --quiet
+done
 delete gcloud scheduler jobs delete slipway-tick --location="$REGION" "${in_project[@]}" --quiet
 for name in "${SUBSCRIPTIONS[@]}"; do
   delete gcloud pubsub subscriptions delete "$name" "${in_project[@]}"
@@ -151,7 +182,7 @@ $([ "$DRY_RUN" = true ] && echo "Nothing was done: add --yes to run these comman
     gcloud compute instances list --filter='name=slipway-prometheus' --project=$PROJECT
     gcloud compute firewall-rules delete slipway-prometheus-scrapes slipway-prometheus-answers --project=$PROJECT
     gcloud iam service-accounts delete slipway-prometheus@$PROJECT.iam.gserviceaccount.com --project=$PROJECT
-  secrets, logs, alert policies, and the APIs that bootstrap.sh enabled
+  secrets, logs, notification channels, and the APIs that bootstrap.sh enabled$ALERTS_LEFT
 
 A task queue's name cannot be used again for three days: install Slipway again after that.
 TEXT

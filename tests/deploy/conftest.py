@@ -41,6 +41,20 @@ def live(_live: World) -> World:
 
 
 @pytest.fixture(scope="session")
+def _monitored(_live: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    scripts = Scripts(copy.deepcopy(_live), tmp_path_factory.mktemp("programs"))
+    scripts.run("monitoring.sh").check()
+    scripts.close()
+    return scripts.world
+
+
+@pytest.fixture
+def monitored(_monitored: World) -> World:
+    """The same with metrics, alerts and the dashboard."""
+    return copy.deepcopy(_monitored)
+
+
+@pytest.fixture(scope="session")
 def gcloud_host() -> Iterator[Host]:
     require_program("gcloud")
     host = Host()

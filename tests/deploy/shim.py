@@ -98,7 +98,7 @@ class Shim:
         return self.world.request(*(address[0], method, address[1], query, body))
 
     def _run(self, words: Words) -> Any:
-        special = _SPECIAL.get(f"{words.kind} {words.verb}")
+        special = _SPECIAL.get(f"{words.kind} {words.verb}".strip())
         if special:
             return special(self, words)
         name = words.flag("database") or words.names[0]
@@ -436,11 +436,7 @@ def _policy(shim: Shim, words: Words) -> Json:
 
 
 def _list_of(address: tuple[str, str]) -> Callable[[Shim, Words], Any]:
-    def listed(shim: Shim, words: Words) -> Any:
-        found = shim.request("GET", address, {})[address[1].rpartition("/")[2]]
-        return sorted(found, key=lambda each: str(each["name"]))
-
-    return listed
+    return lambda shim, words: shim.request("GET", address, {})[address[1].rpartition("/")[2]]
 
 
 def _delete_named(version: str) -> Callable[[Shim, Words], Json]:
@@ -491,6 +487,7 @@ def _read_log(shim: Shim, words: Words) -> list[Json]:
 _SPECIAL: dict[str, Callable[[Shim, Words], Any]] = {
     "compute instance-groups managed list": lambda shim, words: shim.world.fleets,
     "logging metrics create": _metric,
+    "logging metrics list": _list_of(("logging", f"v2/projects/{PROJECT}/metrics")),
     "logging metrics update": _metric,
     "logging read": _read_log,
     "alpha monitoring dashboards create": lambda shim, words: shim.request(
@@ -503,6 +500,7 @@ _SPECIAL: dict[str, Callable[[Shim, Words], Any]] = {
     "alpha monitoring policies list": _list_of(_POLICIES),
     "alpha monitoring policies update": _policy,
     "pubsub topics publish": _publish,
+    "version": lambda shim, words: {name: "2026.01.01" for name in shim.world.components},
     "run services update-traffic": _update_traffic,
     "auth print-access-token": _token,
     "compute networks subnets update": _subnet,

@@ -20,6 +20,7 @@ from tests.deploy.world import PROJECT, Json, World
 ScriptsOn = Callable[[World], Scripts]
 SEED = int(os.environ.get("SLIPWAY_SEED", "1"))
 BOTH = ("bootstrap.sh", "functions.sh")
+ALL = (*BOTH, "monitoring.sh")
 
 
 class Story(NamedTuple):
@@ -37,7 +38,9 @@ STORIES = {
     "functions, later": Story(BOTH, "functions.sh"),
     "webhooks": Story(BOTH, "webhooks.sh --secret=hooks"),
     "dashboard": Story(BOTH, "dashboard.sh --viewer=group:on-call@example.com"),
-    "uninstall": Story(BOTH, "uninstall.sh --yes"),
+    "monitoring, first": Story(BOTH, "monitoring.sh"),
+    "monitoring, later": Story(ALL, "monitoring.sh"),
+    "uninstall": Story(ALL, "uninstall.sh --yes"),
 }
 
 
@@ -46,8 +49,9 @@ class Stage:
 
     def __init__(self, story: Story, scripts: Scripts, live: World) -> None:
         self.story, self.scripts = story, scripts
-        scripts.world = copy.deepcopy(live if story.before == BOTH else World())
-        for each in story.before if story.before != BOTH else ():
+        is_live = story.before[:2] == BOTH
+        scripts.world = copy.deepcopy(live if is_live else World())
+        for each in story.before[2:] if is_live else story.before:
             scripts.run(each).check()
         secret = f"secretmanager/projects/{PROJECT}/secrets/hooks"
         scripts.world.resources[secret] = {"name": secret}

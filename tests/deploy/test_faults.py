@@ -60,12 +60,16 @@ def test_a_live_service_that_cannot_be_read_is_left_alone(
 
 
 @pytest.mark.wide
-def test_two_owners_may_run_bootstrap_at_once(scripts_on: ScriptsOn, live: World) -> None:
+def test_two_owners_may_run_a_script_at_once(scripts_on: ScriptsOn, monitored: World) -> None:
     world = World()
-    with ThreadPoolExecutor(2) as owners:
-        for done in owners.map(
-            Scripts.run, [scripts_on(world), scripts_on(world)], ["bootstrap.sh"] * 2
-        ):
-            done.check()
+    at_once(scripts_on, world, "bootstrap.sh")
     scripts_on(world).run("functions.sh").check()
-    assert world.state() == live.state()
+    at_once(scripts_on, world, "monitoring.sh")
+    assert world.state() == monitored.state()
+
+
+def at_once(scripts_on: ScriptsOn, world: World, script: str) -> None:
+    with ThreadPoolExecutor(2) as owners:
+        both = [scripts_on(world), scripts_on(world)]
+        for done in owners.map(Scripts.run, both, [script] * 2):
+            done.check()

@@ -200,26 +200,105 @@ def test_the_metrics_count_what_a_rollout_logs(log_records: list[Any]) -> None:
 # -- the script
 
 
-def test_what_people_set_stays_and_what_is_too_new_comes_later(scripts_on: ScriptsOn) -> None:
-    world = World()
+CHANNELS = [f"projects/{PROJECT}/notificationChannels/{number}" for number in (1, 2)]
+
+
+def channels_in(world: World) -> World:
+    world.resources |= {f"monitoring/{name}": {"name": name} for name in CHANNELS}
+    return world
+
+
+def test_what_people_set_stays_and_what_is_too_new_comes_later(
+    scripts_on: ScriptsOn, monitored: World
+) -> None:
+    world = channels_in(monitored)
+    scripts = scripts_on(world)
+    (new,) = (
+        key for key in world.resources if key.endswith(policies(world)["tick-missing"]["name"])
+    )
+    del world.resources[new]
+    policies(world)["rollback"] |= {"enabled": False, "notificationChannels": CHANNELS}
+    dashboard(world)["mosaicLayout"] = {}
+    copied = f"projects/{PROJECT}/alertPolicies/0"
+    world.resources[f"monitoring/{copied}"] = policies(world)["rollback"] | {
+        "name": copied,
+        "displayName": "Copy",
+        "creationRecord": {"mutateTime": "2026-02-01T00:00:00Z"},
+    }
+    metric = world.resources[f"logging/projects/{PROJECT}/metrics/slipway_calls"]
+    metric["filter"] = "of an earlier version"
     world.unusable_metrics = {"slipway_ticks"}
-    first = scripts_on(world).run("monitoring.sh --notify=projects/p/notificationChannels/1")
+    first = scripts.run("monitoring.sh --notify=1")
     first.check()
     assert "no alerts yet for tick-missing" in first.errors
     assert set(policies(world)) == set(ALERTS) - {"tick-missing"}
-    runbook = (RUNBOOKS / "rollback.md").read_text()
-    assert policies(world)["rollback"]["documentation"]["content"] == runbook
-    policies(world)["rollback"] |= {"enabled": False, "notificationChannels": ["mine", "ours"]}
     world.unusable_metrics = set()
-    scripts_on(world).run("monitoring.sh").check()
+    for _ in range(2):
+        scripts.run("monitoring.sh --notify=1").check()
     assert set(policies(world)) == set(ALERTS)
-    rollback = policies(world)["rollback"]
-    assert (rollback["enabled"], rollback["notificationChannels"]) == (False, ["mine", "ours"])
-    assert policies(world)["dead-letters"]["notificationChannels"] == [
-        "projects/p/notificationChannels/1"
-    ]
+    assert policies(world)["rollback"]["enabled"] is False
+    assert policies(world)["rollback"]["notificationChannels"] == CHANNELS
+    assert policies(world)["dead-letters"]["notificationChannels"] == CHANNELS[:1]
+    assert dashboard(world)["mosaicLayout"] == {}
+    metric = world.resources[f"logging/projects/{PROJECT}/metrics/slipway_calls"]
+    assert metric["filter"] == METRICS["slipway_calls"]["filter"]
+    assert world.resources[f"monitoring/{copied}"]["displayName"] == "Copy"
+
+
+def test_an_incident_shows_the_runbook_with_links_where_docs_are_published(
+    scripts_on: ScriptsOn, monitored: World
+) -> None:
+    runbook = (RUNBOOKS / "observation-failed.md").read_text()
+    shown = policies(monitored)["observation-failed"]["documentation"]
+    assert shown == {"content": runbook, "mimeType": "text/markdown"}
+    site = "https://github.com/a-very-long-name-of-an-owner/a-very-long-name/blob/main/docs"
+    scripts_on(monitored).run(f"monitoring.sh --docs={site}/").check()
+    for name, each in policies(monitored).items():
+        shown = each["documentation"]["content"]
+        assert f"[docs/runbooks/{name}.md]({site}/runbooks/{name}.md)" in shown
+        assert len(shown) <= 8192
+        assert len(shown.encode()) <= 10240
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            "--notify=ann@example.com",
+            "--notify=ann@example.com: not names of notification channels",
+        ),
+        ("--notify=", "--notify must not be empty"),
+        ("--docs=docs", "--docs=docs: not the address of a folder"),
+        ("--docs='https://example.com/|e'", "not the address of a folder"),
+    ],
+)
+def test_an_argument_that_does_not_suit_changes_nothing(
+    scripts_on: ScriptsOn, arguments: str, words: str
+) -> None:
+    scripts = scripts_on(World())
+    done = scripts.run(f"monitoring.sh {arguments}")
+    assert done.code == 1
+    assert words in done.errors
+    assert scripts.calls == []
+
+
+def test_a_gcloud_without_alpha_is_named_before_anything_is_done(scripts_on: ScriptsOn) -> None:
+    world = World()
+    world.components = {"beta"}
+    before = world.state()
+    done = scripts_on(world).run("monitoring.sh")
+    assert done.code == 1
+    assert "gcloud has no component alpha: run gcloud components install alpha" in done.errors
+    assert world.state() == before
+
+
+def dashboard(world: World) -> Json:
+    (found,) = world.named(f"monitoring/projects/{PROJECT}/dashboards/").values()
+    return found
 
 
 def policies(world: World) -> dict[str, Json]:
+    """The oldest of each alert."""
     found = world.named(f"monitoring/projects/{PROJECT}/alertPolicies/").values()
-    return {each["userLabels"]["slipway"]: each for each in found}
+    newest_first = sorted(found, key=lambda each: str(each["creationRecord"]), reverse=True)
+    return {each["userLabels"]["slipway"]: each for each in newest_first}

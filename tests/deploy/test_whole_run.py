@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from emulator.tests.commandline import Host
-from tests.deploy.commands import ROOT, Commands
+from tests.deploy.commands import ROOT, Call, Commands
 from tests.deploy.documented import documented
 from tests.deploy.faults import Scripts
 from tests.deploy.imitation import Imitation
@@ -51,13 +51,13 @@ def commands(imitation: Imitation, gcloud_host: Host, tmp_path: Path) -> Iterato
 
 
 def test_the_scripts_make_a_world_with_the_real_gcloud(
-    commands: Commands, imitation: Imitation, live: World
+    commands: Commands, imitation: Imitation, monitored: World
 ) -> None:
     """The same world as with the shim, which stands in for gcloud in the other tests."""
-    for script in ("bootstrap.sh", "functions.sh"):
+    for script in ("bootstrap.sh", "functions.sh", "monitoring.sh"):
         commands.run(f"{script} --project={PROJECT}").check()
         assert imitation.unknown == []
-    assert imitation.world.state() == live.state()
+    assert imitation.world.state() == monitored.state()
     world = imitation.world
     world.resources[f"secretmanager/projects/{PROJECT}/secrets/hooks"] = {"name": "hooks"}
     for script in (
@@ -78,28 +78,56 @@ def test_the_scripts_make_a_world_with_the_real_gcloud(
 def test_what_only_a_later_run_does_is_done_by_the_real_gcloud(
     commands: Commands,
     imitation: Imitation,
-    live: World,
+    monitored: World,
     scripts_on: Callable[[World], Scripts],
 ) -> None:
-    """Each kind of command of a run on a project that an earlier version prepared, once."""
-    earlier, after = age(copy.deepcopy(live)), live.state()
+    """Each kind of command of a run on a project that an earlier version prepared, and of the
+    removal, once.
+    """
+    earlier, after = age(copy.deepcopy(monitored)), monitored.state()
     scripts = scripts_on(copy.deepcopy(earlier))
-    scripts.run("bootstrap.sh").check()
+    calls = []
+    for script in ("bootstrap.sh", "monitoring.sh"):
+        scripts.run(script).check()
+        calls += scripts.calls
     assert scripts.world.state() == after, "it brings the project up to date"
-    first = {
-        " ".join(call.arguments[:3]): call
-        for call in reversed(scripts.calls)
-        if call.program == "gcloud"
-    }
     imitation.world = earlier
-    for call in first.values():
-        command = ["bash", "-c", shlex.join(["gcloud", *call.arguments])]
-        done = commands.shell(command, Path(call.directory))
-        assert done.code == 0 or "remove-iam-policy-binding" in command[2], (command, done.errors)
+    for call in first_of_each_kind(calls):
+        repeat(commands, call)
     assert imitation.unknown == []
     database = earlier.resources[f"firestore/projects/{PROJECT}/databases/slipway"]
     assert database["pointInTimeRecoveryEnablement"].endswith("ENABLED")
     assert "deleted" not in earlier.resources[f"iam/{ROLE}"]
+
+
+def test_the_removal_is_done_by_the_real_gcloud(
+    commands: Commands,
+    imitation: Imitation,
+    monitored: World,
+    scripts_on: Callable[[World], Scripts],
+) -> None:
+    """Each kind of its commands, once."""
+    imitation.world = copy.deepcopy(monitored)
+    scripts = scripts_on(monitored)
+    scripts.run("uninstall.sh --yes").check()
+    for call in first_of_each_kind(scripts.calls):
+        repeat(commands, call)
+    assert imitation.unknown == []
+
+
+def repeat(commands: Commands, call: Call) -> None:
+    command = ["bash", "-c", shlex.join(["gcloud", *call.arguments])]
+    done = commands.shell(command, Path(call.directory))
+    assert done.code == 0 or "remove-iam-policy-binding" in command[2], (command, done.errors)
+
+
+def first_of_each_kind(calls: list[Call]) -> list[Call]:
+    kinds: dict[str, Call] = {}
+    for call in calls:
+        words = [each for each in call.arguments if not each.startswith("-")]
+        if call.program == "gcloud":
+            kinds.setdefault(" ".join(words[:4] if words[0] == "alpha" else words[:3]), call)
+    return list(kinds.values())
 
 
 ROLE = f"projects/{PROJECT}/roles/slipwayReconciler"

@@ -63,6 +63,8 @@ class World:
         self.answer = "right"
         """What new revisions answer to their self-check."""
         self.fleets: list[Json] = []
+        self.components = {"alpha", "beta"}
+        """Of gcloud."""
         self.unusable_metrics: set[str] = set()
         """Log-based metrics that are too new for an alert policy."""
         self._number = 0
@@ -79,7 +81,9 @@ class World:
         return copy.deepcopy(
             {
                 "resources": resources,
-                "monitoring": sorted(self.monitoring(), key=lambda each: str(sorted(each.items()))),
+                "monitoring": sorted(
+                    self.monitoring(), key=lambda each: json.dumps(each, sort_keys=True)
+                ),
                 "services": {name: chosen(each) for name, each in self.services().items()},
                 "bindings": sorted(self.bindings()),
                 "enabled": sorted(self.enabled),
@@ -107,9 +111,13 @@ class World:
         return self.named(f"run/namespaces/{PROJECT}/services/")
 
     def monitoring(self) -> Iterator[Json]:
-        """Alert policies and dashboards without their names."""
+        """Alert policies and dashboards without their names and when they were created."""
         for each in self.named("monitoring/").values():
-            yield {name: value for name, value in each.items() if name != "name"}
+            yield {
+                name: value
+                for name, value in each.items()
+                if name not in ("name", "creationRecord")
+            }
 
     def image(self, revision: str) -> str:
         found = self.resources[f"run/namespaces/{PROJECT}/revisions/{revision}"]
@@ -294,6 +302,8 @@ def _patch(world: World, key: str, query: Mapping[str, str], body: Json) -> Json
         world.resources.setdefault(key, {"name": key.partition("/")[2]})
     changed = copy.deepcopy(world.get(key))
     body.pop("name", None)
+    if "/alertPolicies/" in key and not mask:  # the whole policy is replaced
+        changed = {name: changed[name] for name in ("name", "creationRecord")}
     for path in filter(None, mask.split(",")) if mask else body:
         first, *rest = (
             re.sub(r"_([a-z])", lambda each: each[1].upper(), part) for part in path.split(".")
@@ -339,15 +349,26 @@ def _check(world: World, key: str, body: Json) -> None:
         if account and not world.has_account(account):
             raise invalid(f"Service account {account} does not exist.")
     if "/alertPolicies/" in key:
-        for name in re.findall(r"logging\.googleapis\.com/user/(\w+)", str(body["conditions"])):
-            metric = f"logging/projects/{PROJECT}/metrics/{name}"
-            if metric not in world.resources or name in world.unusable_metrics:
-                raise Refusal(404, "NOT_FOUND", f"Cannot find metric that matches type = {name}.")
-        body.setdefault("enabled", True)
+        _check_alert(world, body)
     if "/documents/" in key:
         world.get(key.partition("/documents/")[0])
     if "/jobs/" in key and f"pubsub/{body['pubsubTarget']['topicName']}" not in world.resources:
         raise not_found(body["pubsubTarget"]["topicName"])
+
+
+def _check_alert(world: World, body: Json) -> None:
+    for name in re.findall(r"logging\.googleapis\.com/user/(\w+)", str(body["conditions"])):
+        metric = f"logging/projects/{PROJECT}/metrics/{name}"
+        if metric not in world.resources or name in world.unusable_metrics:
+            raise Refusal(404, "NOT_FOUND", f"Cannot find metric that matches type = {name}.")
+    body.setdefault("enabled", True)
+    number = world.next_number()
+    body.setdefault("creationRecord", {"mutateTime": f"2026-01-01T00:00:{number / 1000:06.3f}Z"})
+    channels = body.get("notificationChannels", [])
+    if len(set(channels)) < len(channels):
+        raise invalid("The policy has a notification channel twice.")
+    for channel in channels:
+        world.get(f"monitoring/{channel}")
 
 
 def _policy(world: World, key: str, verb: str, body: Json) -> Json:
@@ -611,6 +632,8 @@ def _logging(
 ) -> Json:
     if key == "logging/entries":
         return {"entries": []}
+    if key.endswith("/metrics") and method == "POST":
+        return world.create(f"{key}/{body['name']}", body)
     if method == "PUT":
         world.resources[key] = body | {"name": world.get(key)["name"]}
         return world.resources[key]
