@@ -65,6 +65,7 @@ quietly=("${in_project[@]}" --format=none --quiet)
 in_database=(--database="$DATABASE" "${in_project[@]}")
 
 apis() {
+  require_component beta
   run gcloud services enable "${in_project[@]}" \
     artifactregistry.googleapis.com cloudbuild.googleapis.com cloudresourcemanager.googleapis.com \
     cloudscheduler.googleapis.com cloudtasks.googleapis.com compute.googleapis.com \

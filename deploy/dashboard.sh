@@ -34,6 +34,7 @@ case "$VIEWER" in
 esac
 in_project=(--project="$PROJECT")
 
+require_component beta
 service_account "$NAME" "Slipway dashboard: reads documents"
 run gcloud projects add-iam-policy-binding "$PROJECT" --condition=None \
   --member="serviceAccount:$(identity "$NAME")" --role=roles/datastore.viewer \

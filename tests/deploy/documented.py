@@ -1,4 +1,6 @@
-"""The gcloud commands of README.md and docs/, from code blocks and from code in sentences."""
+"""The gcloud commands of README.md, docs/ and deploy/, from code blocks and from code in
+sentences.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ class Documented(NamedTuple):
 
 
 def documented() -> list[Documented]:
-    files = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    folders = (ROOT / "docs", ROOT / "deploy")
+    files = [ROOT / "README.md", *(path for each in folders for path in sorted(each.rglob("*.md")))]
     return [
         Documented(path.name, each)
         for path in files

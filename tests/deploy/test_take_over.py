@@ -42,17 +42,21 @@ def test_a_new_revision_takes_over_and_the_one_before_comes_back(
 
 
 def test_uninstalling_leaves_what_serves_and_what_is_protected(
-    scripts_on: ScriptsOn, live: World
+    scripts_on: ScriptsOn, monitored: World
 ) -> None:
-    empty = copy.deepcopy(live)
-    live.fleets = [{"name": "slipway-tiny-blue"}]
-    for world, has_fleets in ((live, True), (empty, False)):
+    others = f"monitoring/projects/{PROJECT}/alertPolicies/of-others"
+    policy = {"name": others.partition("/")[2], "userLabels": {"slipway": "ours"}}
+    monitored.resources[others] = policy
+    empty = copy.deepcopy(monitored)
+    monitored.fleets = [{"name": "slipway-tiny-blue"}]
+    for world, has_fleets in ((monitored, True), (empty, False)):
         scripts, before = scripts_on(world), world.state()
         scripts.run("uninstall.sh").check()
         assert world.state() == before
         for _ in range(2):
             scripts.run("uninstall.sh --yes").check()
         left = [key for key in world.resources if not key.startswith(("storage", "cloudbuild"))]
+        assert [key for key in left if key.startswith(("monitoring/", "logging/"))] == [others]
         assert not world.services()
         assert not world.subscriptions()
         topics = {key.rpartition("/")[2] for key in left if "/topics/" in key}
@@ -72,3 +76,14 @@ def test_uninstalling_leaves_what_serves_and_what_is_protected(
             if member in members and name.partition("/")[2] == "projects/" + PROJECT
         }
         assert on_project == kept
+
+
+def test_what_a_gcloud_without_alpha_cannot_remove_is_named(
+    scripts_on: ScriptsOn, monitored: World
+) -> None:
+    monitored.components = {"beta"}
+    done = scripts_on(monitored).run("uninstall.sh --yes")
+    done.check()
+    assert 'the alert policies and the dashboard "Slipway" of monitoring.sh' in done.output
+    assert not monitored.services()
+    assert list(monitored.monitoring())
