@@ -249,15 +249,15 @@ def test_an_incident_shows_the_runbook_with_links_where_docs_are_published(
     scripts_on: ScriptsOn, monitored: World
 ) -> None:
     runbook = (RUNBOOKS / "observation-failed.md").read_text()
-    shown = policies(monitored)["observation-failed"]["documentation"]
-    assert shown == {"content": runbook, "mimeType": "text/markdown"}
+    documented = policies(monitored)["observation-failed"]["documentation"]
+    assert documented == {"content": runbook, "mimeType": "text/markdown"}
     site = "https://github.com/a-very-long-name-of-an-owner/a-very-long-name/blob/main/docs"
     scripts_on(monitored).run(f"monitoring.sh --docs={site}/").check()
     for name, each in policies(monitored).items():
-        shown = each["documentation"]["content"]
-        assert f"[docs/runbooks/{name}.md]({site}/runbooks/{name}.md)" in shown
-        assert len(shown) <= 8192
-        assert len(shown.encode()) <= 10240
+        documented = each["documentation"]["content"]
+        assert f"[docs/runbooks/{name}.md]({site}/runbooks/{name}.md)" in documented
+        assert len(documented) <= 8192
+        assert len(documented.encode()) <= 10240
 
 
 @pytest.mark.parametrize(
