@@ -134,7 +134,7 @@ class FastCalls:
         key = (endpoint.service, method, body_field, *substituted)
         if key not in _TEMPLATES:
             _TEMPLATES[key] = _record_template(
-                self.project, self._clock, endpoint, method, tuple(substituted), body_field
+                self.project, self._clock, endpoint, method, substituted, body_field
             )
         http, target = _TEMPLATES[key]
         for number, value in enumerate(substituted.values()):
@@ -152,13 +152,13 @@ def _record_template(
     clock: Clock,
     endpoint: Endpoint,
     method: str,
-    names: tuple[str, ...],
+    substituted: Mapping[str, Any],
     body_field: str,
 ) -> tuple[str, str]:
     real = _REAL.setdefault(project, Calls(project, clock, ENDPOINT, None, _RECORDER))
     fields: dict[str, Any] = {
-        name: int(_placeholder(number)) if name == "maxResults" else _placeholder(number)
-        for number, name in enumerate(names)
+        name: value if isinstance(value, bool) else type(value)(_placeholder(number))
+        for number, (name, value) in enumerate(substituted.items())
     }
     _RECORDER.request = None
     with suppress(Retry):

@@ -1,49 +1,41 @@
 """Finds the settled models whose resources differ from their target, many models at once, by list
 calls.
 
-Called by `handlers/wakeup.py` at every tick: every few minutes a scan begins, and one of many
-models goes on at the next ticks from a cursor in the store. It changes nothing and decides nothing:
-a model whose plan is not empty gets a wake-up, and its pass observes it anew. It also finds what
-should not exist, for example when Compute Engine carries out a dead worker's insert after the model
-was retired. Invariants: a model that is not settled is left to its own `requeue_at`; while a model
-is on hold because the store was restored, no other model is repaired, since its document may be
-as old. So drift is repaired only after all models were compared.
+Called by `handlers/wakeup.py` at every tick: every few minutes a scan begins. It compares page
+after page of models for some seconds, and the next ticks go on from a cursor in the store, which is
+written after every page: a crash, or a list that is refused, costs one page. It changes nothing and
+decides nothing: a model whose plan is not empty gets a wake-up, and its pass observes it anew. It
+also finds what should not exist, for example when Compute Engine carries out a dead worker's insert
+after the model was retired.
 
-The gateway's shared parts are read once, and count for one exposed model of each certificate. That
-model's pass repairs them for all.
+Invariants: a model that is not settled is left to its own `requeue_at`; while a model is on hold
+because the store was restored, no other model is repaired, since its document may be as old. So
+drift is repaired only after all models were compared. Of two scans at once one writes the cursor,
+and the other stops.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
+from handlers.reconcile.compare import Shared, compare, read_shared
 from handlers.reconcile.overdue import restore_overdue
-from infra.compute.inventory import list_inventory
-from infra.fleet import naming
-from infra.fleet.inventory import GLOBAL, REGIONAL, owned_by_model
-from infra.fleet.marks import newest_revision
-from infra.fleet.model import Action, Body, Key, ReadSet, Snapshot
-from infra.fleet.plan import plan
-from infra.fleet.reads import Scope, full_reads, scope_of
-from infra.fleet.resources import gateway, url_map
-from infra.settings import POLICY, load_project_policy, read_stop
+from infra.fleet.name_range import name_filter
+from infra.settings import read_stop
 from infra.store import outbox
 from infra.store.documents import UnknownSchema, from_document
-from infra.store.port import Delete, Document, Put
+from infra.store.port import Conflict, Create, Delete, Document, Replace
+from infra.store.settled import SETTLED_FIELDS, SettledModel, is_settled, read_settled
 from infra.wiring import World
-from rollout.model import Observed, Settled, Target
-from rollout.policy.caps import clamp
-from rollout.policy.policy import Policy
-from rollout.restored import is_newer
-from rollout.state import ModelState
-from rollout.targets import target_of
 
 EVERY_MINUTES = 5
-PAGE = 200
-MODELS_PER_TICK = 1000
+PAGE = 500
+COMPARE_TIME = timedelta(seconds=20)
+"""So long one tick begins further pages."""
 MAX_WAKEUPS = 200  # per tick
 MAX_DRIFTED = 2000  # per scan
 CURSOR = "settings/drift_scan"
@@ -64,14 +56,15 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was found about some models. `newer` are those newer on Compute Engine than in the
-    store.
+class Page:
+    """The next models: the settled ones, the filter for their resources (empty if these are all
+    models), and where to go on (None: there are no more).
     """
 
-    drifted: tuple[str, ...] = ()
-    newer: tuple[str, ...] = ()
-    is_on_hold: bool = False
+    settled: tuple[SettledModel, ...]
+    filter: str
+    is_on_hold: bool
+    after: str | None
 
 
 def scan(world: World) -> None:
@@ -84,152 +77,110 @@ def scan(world: World) -> None:
     if read_stop(world.store):
         return
     progress = _progress(cursor.data) if cursor else Progress()
-    if not progress.is_complete:
-        states, after = read_states(world, progress.after)
-        found = compare(world, states)
-        for model in found.newer[:MAX_WAKEUPS]:
-            outbox.wake(world, model)
-        drifted = (*progress.drifted, *found.drifted)[:MAX_DRIFTED]
-        is_on_hold = progress.is_on_hold or found.is_on_hold or bool(found.newer)
-        progress = Progress(after, after is None, is_on_hold, () if is_on_hold else drifted)
-    if progress.is_complete:
-        for model in progress.drifted[:MAX_WAKEUPS]:
-            outbox.wake(world, model)
-        progress = replace(progress, drifted=progress.drifted[MAX_WAKEUPS:])
-    if not progress.is_complete or progress.drifted:
-        world.store.commit(Put(CURSOR, vars(progress) | {"drifted": [*progress.drifted]}))
-    elif cursor:
-        world.store.commit(Delete(CURSOR))
+    version = cursor.version if cursor else None
+    try:
+        if not progress.is_complete:
+            progress, version = _compare_pages(world, progress, version)
+        if progress.is_complete:
+            _finish(world, progress, version)
+    except Conflict:
+        log.info("drift scan left to another one")
 
 
 def _progress(data: Mapping[str, Any]) -> Progress:
     return Progress(**{**data, "drifted": tuple(data["drifted"])})
 
 
-def read_states(world: World, after: str | None) -> tuple[tuple[ModelState, ...], str | None]:
-    """The states of the next models, and where to go on (None: there are no more). A document of
-    another schema is left to the Slipway that wrote it.
+def _compare_pages(
+    world: World, progress: Progress, version: str | None
+) -> tuple[Progress, str | None]:
+    """Compares a page, and more until the time is over or all models were compared. The progress is
+    saved after each page but the last, and returned with the cursor's version.
     """
-    states: list[ModelState] = []
-    for _ in range(MODELS_PER_TICK // PAGE):
-        page = world.store.list("models", PAGE, after)
-        for document in page:
-            state = _read_state(world, document)
-            if state:
-                states.append(state)
-        if len(page) < PAGE:
-            return tuple(states), None
-        after = page[-1].path.rpartition("/")[2]
-    return tuple(states), after
+    until = world.clock.now() + COMPARE_TIME
+    shared, left = read_shared(world), MAX_WAKEUPS
+    while True:
+        progress, newer, shared = _compare_page(world, progress, shared)
+        for model in newer[:left]:
+            outbox.wake(world, model)
+        left = max(0, left - len(newer))
+        if progress.is_complete:
+            return progress, version
+        version = _save(world, progress, version)
+        if world.clock.now() >= until:
+            return progress, version
 
 
-def _read_state(world: World, document: Document) -> ModelState | None:
-    """None if the document cannot be read. No pass can end what such a model has borrowed."""
-    model = document.path.rpartition("/")[2]
-    try:
-        return from_document(document.data)
-    except UnknownSchema:
+def _compare_page(
+    world: World, progress: Progress, shared: Shared
+) -> tuple[Progress, tuple[str, ...], Shared]:
+    page = read_page(world, progress.after)
+    found, shared = compare(world, shared, page.settled, page.filter)
+    is_on_hold = progress.is_on_hold or page.is_on_hold or bool(found.newer)
+    drifted = (*progress.drifted, *found.drifted)[:MAX_DRIFTED]
+    is_complete = page.after is None
+    after = Progress(page.after, is_complete, is_on_hold, () if is_on_hold else drifted)
+    return after, found.newer, shared
+
+
+def _save(world: World, progress: Progress, version: str | None) -> str:
+    """Saves the progress and returns its version. Raises `Conflict` if another scan did."""
+    data = vars(progress) | {"drifted": [*progress.drifted]}
+    write = Replace(CURSOR, data, version) if version else Create(CURSOR, data)
+    return world.store.commit(write)[CURSOR]
+
+
+def _finish(world: World, progress: Progress, version: str | None) -> None:
+    """Wakes what has drifted, as many models as one tick may."""
+    for model in progress.drifted[:MAX_WAKEUPS]:
+        outbox.wake(world, model)
+    rest = replace(progress, drifted=progress.drifted[MAX_WAKEUPS:])
+    if rest.drifted:
+        _save(world, rest, version)
+    elif version:
+        world.store.commit(Delete(CURSOR, version))
+
+
+def read_page(world: World, after: str | None) -> Page:
+    """A document of another schema is left to the Slipway that wrote it."""
+    documents = world.store.list("models", PAGE, after, SETTLED_FIELDS)
+    settled = [found for each in documents if (found := _read_settled(world, each))]
+    is_last = len(documents) < PAGE
+    is_all = after is None and is_last
+    names = [each.state.desired.model for each in settled]
+    return Page(
+        tuple(settled),
+        name_filter(names) if names and not is_all else "",
+        any(each.data.get("hold") for each in documents),
+        None if is_last else _model_of(documents[-1]),
+    )
+
+
+def _read_settled(world: World, document: Document) -> SettledModel | None:
+    """None if the model is not settled, or its document cannot be read. What a rollout has borrowed
+    is given back when it is overdue: no pass can end it if the document is not readable.
+    """
+    model = _model_of(document)
+    if document.data.get("capacity_lease"):
         restore_overdue(world, model, document)
+    try:
+        if not is_settled(document.data):
+            return None
+        return read_settled(document.data) or _read_whole(world, document)
+    except UnknownSchema:
+        pass
     except Exception:
         log.exception("document not readable", extra={"fields": {"model": model}})
-        restore_overdue(world, model, document)
     return None
 
 
-@dataclass(frozen=True)
-class Inventory:
-    """What exists: by key, by model, and the URL map by model."""
-
-    bodies: Mapping[Key, Body | None]
-    owned: Mapping[str, Mapping[Key, Body]]
-    routes: url_map.Routes | None
-
-
-def compare(world: World, states: Iterable[ModelState]) -> Found:
-    """What of the models differs. One that cannot be compared does not stop the others."""
-    known = tuple(states)
-    settled = tuple(filter(_is_settled, known))
-    if not settled:
-        return Found(is_on_hold=any(state.hold for state in known))
-    policy = load_project_policy(world.store, world.store.get_many([POLICY]), world.project)
-    scopes = {state.desired.model: scope_of(state.rollout, state.desired) for state in settled}
-    inventory = _read_inventory(world, scopes)
-    representatives = set(_representatives(scopes).values())
-    drifted, newer = [], []
-    for state in settled:
-        model = state.desired.model
-        try:
-            if is_newer(state, newest_revision(Snapshot(inventory.owned[model]), model)):
-                newer.append(model)
-            elif has_drifted(
-                state, scopes[model], inventory, policy, is_for_all=model in representatives
-            ):
-                drifted.append(model)
-        except Exception:
-            log.exception("model not compared", extra={"fields": {"model": model}})
-    return Found(tuple(drifted), tuple(newer), any(state.hold for state in known))
+def _read_whole(world: World, document: Document) -> SettledModel | None:
+    """None if the model is gone, or no longer settled."""
+    whole = world.store.get(document.path)
+    if whole is None or not is_settled(whole.data):
+        return None
+    return SettledModel(from_document(whole.data))
 
 
-def _is_settled(state: ModelState) -> bool:
-    return isinstance(state.rollout.phase, Settled) and state.requeue_at is None
-
-
-def has_drifted(
-    state: ModelState, scope: Scope, inventory: Inventory, policy: Policy, *, is_for_all: bool
-) -> bool:
-    """`is_for_all`: a change to the gateway's shared parts counts for this model."""
-    target = clamp(policy, target_of(state.rollout, state.desired, Observed()))
-    if not state.conditions and _has_other_route(target, inventory):
-        return True
-    # Only what was read. Anything else would look deleted; without it the plan raises a KeyError.
-    bodies = {key: inventory.bodies.get(key) for key in full_reads(scope).keys if _is_read(key)}
-    planned = plan(target, Snapshot({**bodies, **inventory.owned[scope.model]}), inventory.routes)
-    known = {condition.why for condition in state.conditions}
-    is_news = any(problem.message not in known for problem in planned.problems)
-    return is_news or any(is_for_all or not _is_shared(action) for action in planned.actions)
-
-
-def _has_other_route(target: Target, inventory: Inventory) -> bool:
-    """Whether the model's route differs, without planning how to write the whole map."""
-    if inventory.routes is None:
-        return False
-    route = url_map.desired(target.model, target.traffic) if target.traffic else None
-    return url_map.route_drift(route, target.model, inventory.routes) is not None
-
-
-def _is_shared(action: Action) -> bool:
-    """Whether an action is on a shared part; a model's route is an update of the URL map."""
-    return gateway.is_part(action.key) and action.verb != "update"
-
-
-def _is_read(key: Key) -> bool:
-    return key.collection in (*REGIONAL, *GLOBAL) or gateway.is_part(key)
-
-
-def _representatives(scopes: Mapping[str, Scope]) -> dict[str | None, str]:
-    """The first exposed model of each certificate."""
-    found: dict[str | None, str] = {}
-    for model, scope in scopes.items():
-        if scope.is_exposed:
-            found.setdefault(scope.certificate, model)
-    return found
-
-
-def _read_inventory(world: World, scopes: Mapping[str, Scope]) -> Inventory:
-    """Of everything in the project, what concerns these models."""
-    needed = {key for scope in scopes.values() for key in full_reads(scope).keys}
-
-    def concerns(key: Key, body: Body) -> bool:
-        return key in needed or naming.owner(body) in scopes
-
-    listed = list_inventory(world.compute, concerns)
-    parts = (key for key in needed if gateway.is_part(key))
-    unlisted = tuple(sorted(key for key in parts if key.collection not in GLOBAL))
-    read = world.compute.observe(ReadSet(unlisted)).bodies if unlisted else {}
-    url_map_body = listed.get(naming.GATEWAY)
-    is_ours = url_map_body is not None and naming.is_gateway(url_map_body)
-    return Inventory(
-        {**listed, **read},
-        owned_by_model(listed, scopes),
-        url_map.index(url_map_body) if url_map_body and is_ours else None,
-    )
+def _model_of(document: Document) -> str:
+    return document.path.rpartition("/")[2]

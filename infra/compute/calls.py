@@ -104,12 +104,14 @@ class Calls:
         body_field: str = "",
     ) -> Body:
         """Call a method and return the answer. `fields` are those of the request message, by JSON
-        name; `body_field` names the one that is sent as the body. Raises a `ComputeError`.
+        name; `body_field` names the one that is sent as the body. `fields` is no field of any
+        message: it selects members of the answer, so it goes into the query. Raises a
+        `ComputeError`.
         """
         transport = self._client(endpoint).transport
         stub = getattr(transport, method)
         request = _request_message(type(stub), {"project": self._project, **fields})
-        exchange = _Exchange(transport._session, fields.get(body_field))
+        exchange = _Exchange(transport._session, fields.get(body_field), fields.get("fields"))
         try:
             replace(stub, _session=exchange)(request, timeout=timeout_seconds)
             if exchange.status < 400:
@@ -149,18 +151,22 @@ class Calls:
 
 class _Exchange:
     """One HTTP exchange. Takes the place of the session in the client's stub for one call: sends
-    `body` instead of the stub's, and keeps the answer.
+    `body` instead of the stub's, asks for `members` of the answer alone, if it is given, and keeps
+    the answer.
     """
 
-    def __init__(self, session: requests.Session, body: Body | None) -> None:
+    def __init__(self, session: requests.Session, body: Body | None, members: str | None) -> None:
         self._session = session
         self._body = body
+        self._members = members
         self.status = 0
         self.content = b""
 
     def _send(self, method: str, url: str, **options: Any) -> SimpleNamespace:
         if self._body is not None:
             options["data"] = json.dumps(self._body)
+        if self._members:
+            options["params"] = [*options.get("params", ()), ("fields", self._members)]
         response = self._session.request(method, url, **options)
         self.status, self.content = response.status_code, response.content
         # Parsing the answer into messages that nobody reads takes 20 times as long as reading it.

@@ -135,15 +135,27 @@ class Compute:
         return tuple(self.iterate(collection, scope, filter))
 
     def iterate(
-        self, collection: Collection, scope: str = naming.GLOBAL, filter: str = ""
+        self,
+        collection: Collection,
+        scope: str = naming.GLOBAL,
+        filter: str = "",
+        members: str = "",
+        unreachable: set[str] | None = None,
     ) -> Iterator[Body]:
-        """The same, read page by page as the caller goes on."""
+        """The same, read page by page as the caller goes on. `members` are those of each body that
+        are needed, such as `id,name`; they are for one scope. Regions that could not be listed are
+        added to `unreachable`; without it they are an error, and so is a zone.
+        """
         options = {"filter": filter} if filter else {}
         if scope == EVERYWHERE:
-            yield from self._iterate_aggregated(collection, options)
+            yield from self._iterate_aggregated(collection, options, unreachable)
             return
+        if members:
+            options["fields"] = f"items({members}),nextPageToken,warning"
         fields = _scope_fields(scope) | options
         for page in self._read_pages(ENDPOINTS[collection], "list", fields):
+            if is_partial(page):
+                raise _not_listed(collection, scope, page)
             yield from page.get("items", ())
 
     def list_operations(self, zone: str, filter: str) -> Bodies:
@@ -171,7 +183,9 @@ class Compute:
             if reference.catalogue in ZONAL:
                 options = {"filter": f"name = {reference.name}"}
                 member = reference.catalogue
-                return Answer(tuple(self._iterate_scopes(endpoint, member, "zones/", options)))
+                return Answer(
+                    tuple(self._iterate_scopes(endpoint, member, "zones/", options, None))
+                )
             if reference.region:
                 fields["region"] = reference.region
             method = "get_from_family" if endpoint.name == "family" else "get"
@@ -188,26 +202,36 @@ class Compute:
             return None
 
     def _iterate_aggregated(
-        self, collection: Collection, options: Mapping[str, Any]
+        self,
+        collection: Collection,
+        options: Mapping[str, Any],
+        unreachable: set[str] | None,
     ) -> Iterator[Body]:
         endpoint, member = AGGREGATED[collection]
-        return self._iterate_scopes(endpoint, member, "regions/", options)
+        return self._iterate_scopes(endpoint, member, "regions/", options, unreachable)
 
     def _iterate_scopes(
-        self, endpoint: Endpoint, member: str, scopes: str, options: Mapping[str, Any]
+        self,
+        endpoint: Endpoint,
+        member: str,
+        scopes: str,
+        options: Mapping[str, Any],
+        unreachable: set[str] | None = None,
     ) -> Iterator[Body]:
-        """The resources of all scopes that begin with `scopes`."""
-        for page in self._read_pages(endpoint, "aggregated_list", options):
-            for scope, part in page.get("items", {}).items():
-                if (
-                    part.get("warning", {}).get("code", "NO_RESULTS_ON_PAGE")
-                    != "NO_RESULTS_ON_PAGE"
-                ):
-                    raise Retry(
-                        BACK_OFF_SECONDS,
-                        f"{member} of {scope} could not be listed:"
-                        f" {part['warning'].get('message', '')}",
-                    )
+        """The resources of all scopes that begin with `scopes`. One that could not be listed is an
+        error, or, if it is one of them, in `unreachable`.
+        """
+        may_lack = {} if unreachable is None else {"returnPartialSuccess": True}
+        for page in self._read_pages(endpoint, "aggregated_list", {**options, **may_lack}):
+            found: Mapping[str, Body] = page.get("items", {})
+            partial = {scope: part for scope, part in found.items() if is_partial(part)}
+            partial |= {_scope_of(name): {} for name in page.get("unreachables", ())}
+            for scope, part in partial.items():
+                if unreachable is None:
+                    raise _not_listed(member, scope, part)
+                if scope.startswith(scopes):
+                    unreachable.add(scope.removeprefix(scopes))
+            for scope, part in found.items():
                 yield from part.get(member, ()) if scope.startswith(scopes) else ()
 
     def _list_instances(self, group: Key) -> Bodies:
@@ -355,6 +379,22 @@ class Compute:
         if failures:
             raise failures[0]
         return [future.result() for future in futures]
+
+
+def is_partial(page: Body) -> bool:
+    """Whether a list, or a scope of one, lacks resources that may exist."""
+    code = page.get("warning", {}).get("code", "NO_RESULTS_ON_PAGE")
+    return code != "NO_RESULTS_ON_PAGE" or bool(page.get("unreachables"))
+
+
+def _scope_of(name: str) -> str:
+    """`regions/us-central1` of `projects/demo/regions/us-central1`."""
+    return "/".join(name.split("/")[-2:])
+
+
+def _not_listed(what: str, scope: str, page: Body) -> Retry:
+    message = page.get("warning", {}).get("message", "it is unreachable")
+    return Retry(BACK_OFF_SECONDS, f"{what} of {scope} could not be listed: {message}")
 
 
 def _leftover_lists(model: str) -> tuple[tuple[Collection, str], ...]:

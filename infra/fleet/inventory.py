@@ -1,4 +1,4 @@
-"""Which collections make up the inventory, and which of its resources belong to which model. Pure.
+"""Which collections have resources of models, and which resource belongs to which model. Pure.
 
 `infra/compute/inventory.py` does the listing.
 """
@@ -11,7 +11,8 @@ from infra.fleet import naming
 from infra.fleet.model import Body, Collection, Key
 
 REGIONAL: tuple[Collection, ...] = ("regionInstanceGroupManagers", "regionAutoscalers")
-GLOBAL: tuple[Collection, ...] = ("instanceTemplates", "healthChecks", "backendServices", "urlMaps")
+GLOBAL: tuple[Collection, ...] = ("instanceTemplates", "healthChecks", "backendServices")
+OF_MODELS: tuple[Collection, ...] = (*REGIONAL, *GLOBAL)
 
 
 def owned_by_model(found: Mapping[Key, Body], models: Iterable[str]) -> dict[str, dict[Key, Body]]:

@@ -28,6 +28,9 @@ GATEWAY_DESCRIPTION = "slipway gateway"
 _TEMPLATE_ENDING = re.compile("-[0-9a-f]{10}")
 _CHECK_ENDING = re.compile(f"-({'|'.join(COLOURS)})-(lb|live)")
 
+_SERVER, _PROJECT = re.compile("^.*/compute/[^/]+/"), re.compile("^projects/[^/]+/")
+_OWNER = re.compile(r"slipway model=(\S+) ")
+
 # Collections whose name in URLs differs: a URL states the scope separately.
 _IN_URLS: dict[Collection, str] = {
     "regionInstanceGroupManagers": "instanceGroupManagers",
@@ -110,7 +113,7 @@ def canonical(url: str) -> str:
     """What follows the project in a reference of any spelling: a full URL on any host,
     `projects/...`, or a partial one.
     """
-    return re.sub(r"^projects/[^/]+/", "", re.sub(r"^.*/compute/[^/]+/", "", url))
+    return _PROJECT.sub("", _SERVER.sub("", url))
 
 
 def last(url: str | None) -> str | None:
@@ -136,7 +139,7 @@ def owner(body: Body) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _model_of(description: str) -> str | None:
-    found = re.match(r"slipway model=(\S+) ", description)
+    found = _OWNER.match(description)
     return found[1] if found else None
 
 

@@ -122,7 +122,7 @@ def _build(kind: Callable[..., T], fields: Mapping[str, Any]) -> T:
 
 
 def from_document(document: Json) -> ModelState:
-    _check_schema(document, f"models/{document.get('model')}")
+    check_schema(document, f"models/{document.get('model')}")
     desired, rollout = document["desired"], document["rollout"]
     release, stable, candidate, previous = _read_releases(
         (desired["release"], document["stable"], document["candidate"], document["previous"])
@@ -152,7 +152,7 @@ def from_document(document: Json) -> ModelState:
             serving_group=rollout["serving_group"],
             watched_since=rollout["watched_since"],
             stable_kept=rollout.get("stable_kept"),
-            kept=_read_kept(rollout.get("kept")),
+            kept=read_kept(rollout.get("kept")),
             route_edits=rollout.get("route_edits", 0),
             capacity=rollout.get("capacity"),
             capacity_lease=_read_capacity_lease(document.get("capacity_lease")),
@@ -163,13 +163,13 @@ def from_document(document: Json) -> ModelState:
             step_seconds=rollout.get("step_seconds"),
         ),
         waiting_for=document["waiting_for"],
-        conditions=tuple(_build(Condition, condition) for condition in document["conditions"]),
+        conditions=read_conditions(document["conditions"]),
         outputs=document["outputs"],
         lease=_build(Lease, document["lease"]) if document["lease"] else None,
         requeue_at=document["requeue_at"],
         revision=document["revision"],
         recent_events=tuple(document["recent_events"]),
-        hold=_build(Hold, document["hold"]) if document.get("hold") else None,
+        hold=read_hold(document.get("hold")),
         wakeups=document.get("wakeups", 0),
         verified=_build(Verified, document["verified"]) if document.get("verified") else None,
         seconds_to_roll_back=document.get("seconds_to_roll_back"),
@@ -178,7 +178,16 @@ def from_document(document: Json) -> ModelState:
     )
 
 
-def _check_schema(document: Json, path: str) -> None:
+def read_hold(document: Json | None) -> Hold | None:
+    return _build(Hold, document) if document else None
+
+
+def read_conditions(records: Iterable[Json]) -> tuple[Condition, ...]:
+    return tuple(_build(Condition, each) for each in records)
+
+
+def check_schema(document: Json, path: str) -> None:
+    """Raises `UnknownSchema` for a document that another Slipway wrote."""
     schema = document.get("schema")
     if schema != SCHEMA:
         raise UnknownSchema(
@@ -231,15 +240,14 @@ def read_summary(document: Json) -> Summary:
     """From the `SUMMARY_FIELDS` of a model's document, in a fiftieth of the time that its state
     takes. Raises as `from_document`.
     """
-    _check_schema(document, f"models/{document.get('model')}")
+    check_schema(document, f"models/{document.get('model')}")
     rollout, desired = document["rollout"], document["desired"]
     begun = [release for name in ("stable", "candidate") if (release := document.get(name))]
     newest = desired.get("release")
     is_begun = newest and newest["generation"] in [each["generation"] for each in begun]
     conditions = document.get("conditions") or ()
     phase = rollout["phase"]
-    if phase["name"] not in _PHASES:
-        raise UnknownSchema(f"rollout phase {phase['name']!r} is not known to this Slipway")
+    check_phase(phase["name"])
     return Summary(
         model=document["model"],
         stable=_version(document.get("stable")),
@@ -274,7 +282,7 @@ def release_to_record(release: Release) -> Json:
 
 
 def release_from_record(document: Json, path: str) -> Release:
-    _check_schema(document, path)
+    check_schema(document, path)
     return release_from_document(document)
 
 
@@ -317,7 +325,7 @@ def _kept(kept: Kept | None) -> Json | None:
     return vars(kept) | {"release": _release(kept.release)} if kept else None
 
 
-def _read_kept(document: Json | None) -> Kept | None:
+def read_kept(document: Json | None) -> Kept | None:
     if document is None:
         return None
     return _build(Kept, document | {"release": release_from_document(document["release"])})
@@ -415,7 +423,7 @@ def _read_capacity_lease(document: Json | None) -> CapacityLease | None:
 
 def read_capacity_lease(document: Json) -> CapacityLease | None:
     """The capacity lease of a model's document, whatever else in it cannot be read."""
-    _check_schema(document, f"models/{document.get('model')}")
+    check_schema(document, f"models/{document.get('model')}")
     return _read_capacity_lease(document.get("capacity_lease"))
 
 
@@ -454,10 +462,15 @@ def _phase(phase: Phase) -> Json:
             assert_never(phase)
 
 
-def _read_phase(document: Json) -> Phase:
-    name = document["name"]
+def check_phase(name: str) -> None:
+    """Raises `UnknownSchema` for a phase that only a newer Slipway has."""
     if name not in _PHASES:
         raise UnknownSchema(f"rollout phase {name!r} is not known to this Slipway")
+
+
+def _read_phase(document: Json) -> Phase:
+    name = document["name"]
+    check_phase(name)
     fields = {key: value for key, value in document.items() if key != "name"}
     phase: Phase = _build(_PHASES[name], fields)
     return phase

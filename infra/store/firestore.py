@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from google.api_core import exceptions
@@ -340,21 +341,35 @@ def _encode_datetime(at: datetime) -> Any:
     return value
 
 
-def _decode(value: Any) -> Any:
-    match value.WhichOneof("value_type"):
-        case "null_value":
-            return None
-        case "timestamp_value":
-            at = value.timestamp_value
-            return _EPOCH + timedelta(seconds=at.seconds, microseconds=at.nanos // 1000)
-        case "map_value":
-            return _decode_fields(value.map_value.fields)
-        case "array_value":
-            return [_decode(item) for item in value.array_value.values]
-        case str(kind):
-            return getattr(value, kind)
-    return None
-
-
 def _decode_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _decode(fields[name]) for name in sorted(fields)}  # protobuf maps are not ordered
+    """In the order of their names: protobuf maps have none."""
+    return {
+        name: _DECODERS[value.WhichOneof("value_type")](value)
+        for name, value in sorted(fields.items())
+    }
+
+
+def _decode_datetime(value: Any) -> datetime:
+    at = value.timestamp_value
+    return _EPOCH + timedelta(seconds=at.seconds, microseconds=at.nanos // 1000)
+
+
+def _decode_items(value: Any) -> list[Any]:
+    return [_DECODERS[item.WhichOneof("value_type")](item) for item in value.array_value.values]
+
+
+_DECODERS: Mapping[str | None, Callable[[Any], Any]] = {
+    None: lambda value: None,
+    "null_value": lambda value: None,
+    "boolean_value": attrgetter("boolean_value"),
+    "integer_value": attrgetter("integer_value"),
+    "double_value": attrgetter("double_value"),
+    "string_value": attrgetter("string_value"),
+    "bytes_value": attrgetter("bytes_value"),
+    "reference_value": attrgetter("reference_value"),
+    "geo_point_value": attrgetter("geo_point_value"),
+    "timestamp_value": _decode_datetime,
+    "map_value": lambda value: _decode_fields(value.map_value.fields),
+    "array_value": _decode_items,
+}
+"""How to read each kind of value, also those that Slipway does not write."""

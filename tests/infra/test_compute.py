@@ -179,6 +179,34 @@ def test_a_list_without_an_unreachable_region_is_an_error() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"items": {"regions/us-central1": {"warning": {"code": "UNREACHABLE"}}}},
+        {"unreachables": ["projects/demo/regions/us-central1", "projects/demo/zones/a"]},
+    ],
+)
+def test_a_region_that_is_not_listed_is_named_to_those_who_can_do_without(answer: Body) -> None:
+    there = {"regions/europe-west4": {"instanceGroupManagers": [{"name": "there"}]}}
+    compute = canned(Canned(answer | {"items": answer.get("items", {}) | there}))
+    unreachable: set[str] = set()
+    found = compute.iterate("regionInstanceGroupManagers", EVERYWHERE, unreachable=unreachable)
+    assert [body["name"] for body in found] == ["there"]
+    assert unreachable == {"us-central1"}
+
+
+def test_a_partial_list_is_an_error() -> None:
+    partial = {"items": [{"name": "a"}], "warning": {"code": "UNREACHABLE", "message": "half"}}
+    with pytest.raises(Retry, match="healthChecks of global could not be listed: half"):
+        canned(Canned(partial)).list("healthChecks")
+
+
+def test_a_list_may_have_some_members_of_each_body(world: World) -> None:
+    world.make(TEMPLATE)
+    found = list(world.compute.iterate("instanceTemplates", members="kind,name"))
+    assert found == [{"name": TEMPLATE.name, "kind": "compute#instanceTemplate"}]
+
+
 # ---- Changing
 
 

@@ -28,6 +28,7 @@ from infra.store.documents import (
     to_document,
 )
 from infra.store.port import value_at, with_fields
+from infra.store.settled import SETTLED_FIELDS, is_settled, read_settled
 from rollout.counts import Counts, ReleaseCount
 from rollout.course import Course, PhaseStart, PhaseTime, Prediction
 from rollout.gates.burn import History
@@ -44,6 +45,7 @@ from rollout.model import (
     Kept,
     LatchedFailure,
     Loan,
+    Observed,
     Pause,
     Phase,
     Progress,
@@ -56,6 +58,7 @@ from rollout.model import (
 )
 from rollout.spec.model import dump
 from rollout.state import Hold, Lease, ModelState, Verified
+from rollout.targets import target_of
 from tests.assurance.golden.histories import list_files, load
 from tests.rollout.build import NOON, at, release
 
@@ -488,6 +491,35 @@ def test_a_summary_says_what_the_state_says(name: str) -> None:
             waiting_for=view.waiting_for,
             last_failed=view.last_failed,
         )
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_a_settled_model_has_the_same_target_by_fewer_fields(name: str) -> None:
+    stable = FULL.rollout.stable
+    settled = replace(FULL.rollout, phase=PHASES[name], candidate=None)
+    desired = replace(FULL.desired, release=stable)
+    states = [
+        replace(FULL, rollout=settled, desired=desired, requeue_at=None),
+        replace(FULL, rollout=settled, requeue_at=None),
+        *(replace(each, requeue_at=None) for each in EMPTIER),
+    ]
+    for state in states:
+        document = to_document(state)
+        data = with_fields((each, value_at(document, each)) for each in SETTLED_FIELDS)
+        assert is_settled(data) == isinstance(state.rollout.phase, Settled)
+        found = read_settled(data)
+        if not is_settled(data):
+            continue
+        if found is None:
+            assert state.desired.release != state.rollout.stable
+            continue
+        target, whole = (
+            target_of(each.rollout, each.desired, Observed()) for each in (found.state, state)
+        )
+        kept = target.kept_templates | (found.templates if target.groups else set())
+        assert replace(target, kept_templates=kept) == whole
+        for field in ("conditions", "revision", "hold"):
+            assert getattr(found.state, field) == getattr(state, field)
 
 
 def test_each_phase_is_stored_with_its_fields() -> None:

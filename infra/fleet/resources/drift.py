@@ -21,6 +21,8 @@ from typing import Any
 from infra.fleet.model import Body
 from infra.fleet.naming import canonical
 
+_ONE_PORT = re.compile(r"(\d+)-\1")
+
 Changes = dict[str, tuple[Any, Any]]  # path -> (observed, desired)
 
 # What an absent field means. Source: Compute API discovery document, descriptions of the fields.
@@ -94,7 +96,7 @@ def _plain(field: str, value: Any) -> Any:
             return None
         case str() if "/" in value:
             return canonical(value)
-        case str() if re.fullmatch(r"(\d+)-\1", value):
+        case str() if _ONE_PORT.fullmatch(value):
             return value.split("-")[0]
         case int() if not isinstance(value, bool):
             return str(value)

@@ -1,0 +1,164 @@
+"""Compares settled models with what exists of them, a page of models at a time, by list calls.
+
+Called by `handlers/reconcile/drift_scan.py`. It changes nothing. Invariant: what could not be read
+is never taken for absent. A list that lacks something is an error, and models in a region that
+could not be listed are left to the next scan.
+
+The gateway is shared: its URL map is read once for all pages of a tick, and its other parts count
+for one exposed model of each certificate. That model's pass repairs them for all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from infra.compute.inventory import Listed, list_of_models
+from infra.fleet import naming
+from infra.fleet.inventory import OF_MODELS, owned_by_model
+from infra.fleet.marks import newest_revision
+from infra.fleet.model import Action, Body, Key, ReadSet, Snapshot
+from infra.fleet.plan import plan
+from infra.fleet.reads import Scope, full_reads, scope_of
+from infra.fleet.resources import gateway, url_map
+from infra.settings import POLICY, load_project_policy
+from infra.store.settled import SettledModel
+from infra.wiring import World
+from rollout.model import Observed, Target
+from rollout.policy.caps import clamp
+from rollout.policy.policy import Policy
+from rollout.restored import is_newer
+from rollout.targets import target_of
+
+log = logging.getLogger("slipway")
+
+Bodies = dict[Key, Body | None]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all models share: the policy, the URL map with its routes, and the certificates for
+    which the gateway's other parts have been compared.
+    """
+
+    policy: Policy
+    url_map_body: Body | None
+    routes: url_map.Routes | None
+    certificates: frozenset[str | None] = frozenset()
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found about some models. `newer` are those newer on Compute Engine than in the
+    store.
+    """
+
+    drifted: tuple[str, ...] = ()
+    newer: tuple[str, ...] = ()
+
+
+def read_shared(world: World) -> Shared:
+    policy = load_project_policy(world.store, world.store.get_many([POLICY]), world.project)
+    body = world.compute.get(naming.GATEWAY)
+    is_ours = body is not None and naming.is_gateway(body)
+    return Shared(policy, body, url_map.index(body) if body and is_ours else None)
+
+
+def compare(
+    world: World, shared: Shared, models: Sequence[SettledModel], filter: str = ""
+) -> tuple[Found, Shared]:
+    """What of the models differs. `filter`: for the lists, if these are not all models. One that
+    cannot be compared does not stop the others.
+    """
+    if not models:
+        return Found(), shared
+    scopes = {
+        each.state.desired.model: scope_of(each.state.rollout, each.state.desired)
+        for each in models
+    }
+    keys = {model: full_reads(scope, with_gateway=False).keys for model, scope in scopes.items()}
+    needed = {key for each in keys.values() for key in each}
+
+    def concerns(key: Key, body: Body) -> bool:
+        return key in needed or naming.owner(body) in scopes
+
+    listed = list_of_models(world.compute, concerns, filter)
+    owned = owned_by_model(listed.bodies, scopes)
+    representatives = _representatives(scopes, shared)
+    parts = _read_parts(world, representatives.values())
+    drifted, newer = [], []
+    for each in models:
+        model = each.state.desired.model
+        if not listed.unreachable.isdisjoint(scopes[model].regions):
+            continue
+        bodies: Bodies = {
+            key: listed.bodies.get(key) for key in keys[model] if key.collection in OF_MODELS
+        }
+        bodies |= owned[model] | {naming.GATEWAY: shared.url_map_body}
+        own_parts = parts if model in representatives else {}
+        try:
+            if is_newer(each.state, newest_revision(Snapshot(owned[model]), model)):
+                newer.append(model)
+            elif has_drifted(each, shared, bodies | own_parts):
+                drifted.append(model)
+        except Exception:
+            log.exception("model not compared", extra={"fields": {"model": model}})
+    _report(listed)
+    certificates = shared.certificates | {*representatives.values()}
+    return Found(tuple(drifted), tuple(newer)), replace(shared, certificates=certificates)
+
+
+def has_drifted(settled: SettledModel, shared: Shared, bodies: Bodies) -> bool:
+    """Whether a pass would change something or report a new problem. `bodies` has what was read,
+    and of the gateway's parts only those that count for this model.
+    """
+    state = settled.state
+    target = clamp(shared.policy, target_of(state.rollout, state.desired, Observed()))
+    target = replace(target, kept_templates=target.kept_templates | _kept(settled, target))
+    if not state.conditions and _has_other_route(target, shared):
+        return True
+    planned = plan(target, Snapshot(bodies), shared.routes)
+    reported = {condition.why for condition in state.conditions}
+    is_news = any(problem.message not in reported for problem in planned.problems)
+    is_for_all = any(gateway.is_part(key) for key in bodies if key != naming.GATEWAY)
+    return is_news or any(is_for_all or not _is_shared(action) for action in planned.actions)
+
+
+def _kept(settled: SettledModel, target: Target) -> frozenset[str]:
+    return settled.templates if target.groups else frozenset()
+
+
+def _has_other_route(target: Target, shared: Shared) -> bool:
+    """Whether the model's route differs, without planning how to write the whole map."""
+    if shared.routes is None:
+        return False
+    route = url_map.desired(target.model, target.traffic) if target.traffic else None
+    return url_map.route_drift(route, target.model, shared.routes) is not None
+
+
+def _is_shared(action: Action) -> bool:
+    """Whether an action is on a shared part; a model's route is an update of the URL map."""
+    return gateway.is_part(action.key) and action.verb != "update"
+
+
+def _representatives(scopes: Mapping[str, Scope], shared: Shared) -> dict[str, str | None]:
+    """The first exposed model of each certificate that is not compared yet, with the
+    certificate.
+    """
+    found: dict[str | None, str] = {}
+    for model, scope in scopes.items():
+        if scope.is_exposed and scope.certificate not in shared.certificates:
+            found.setdefault(scope.certificate, model)
+    return {model: certificate for certificate, model in found.items()}
+
+
+def _read_parts(world: World, certificates: Iterable[str | None]) -> Bodies:
+    keys = {key for each in certificates for key in gateway.keys(each)} - {naming.GATEWAY}
+    return dict(world.compute.observe(ReadSet(tuple(sorted(keys)))).bodies) if keys else {}
+
+
+def _report(listed: Listed) -> None:
+    if listed.unreachable:
+        fields = {"regions": sorted(listed.unreachable)}
+        log.warning("regions not compared", extra={"fields": fields})
