@@ -6,15 +6,22 @@ import importlib
 from pathlib import Path
 
 import pulumi
-import yaml
-from resources import Resource, Settings, stages  # Pulumi runs this file from its own folder
+from resources import (  # Pulumi runs this file from its own folder
+    Resource,
+    Settings,
+    read_sources,
+    stages,
+)
 
 
 def settings() -> Settings:
     """What `pulumi config set` chose; Settings has the defaults."""
     config = pulumi.Config()
-    texts = ("region", "database", "firestore_location", "network", "subnetwork_range")
-    switches = ("create_network", "default_account", "alerts")
+    texts = (
+        *("region", "database", "firestore_location", "network", "subnetwork_range"),
+        *("notify", "docs"),
+    )
+    switches = ("create_network", "default_account", "alerts", "monitoring", "deletion_protection")
     chosen = {name: config.get(name) for name in texts}
     chosen |= {name: config.get_bool(name) for name in switches}
     return Settings(
@@ -37,9 +44,8 @@ def register(resource: Resource, needs: list[pulumi.Resource]) -> pulumi.Resourc
 
 
 def main() -> None:
-    role = yaml.safe_load((Path(__file__).parents[1] / "roles/reconciler.yaml").read_text())
     made: list[pulumi.Resource] = []
-    for stage in stages(settings(), role):
+    for stage in stages(settings(), read_sources(Path(__file__).parents[2])):
         made = [register(each, made) for each in stage]
 
 

@@ -1,16 +1,21 @@
-"""Slipway's own infrastructure as a list of typed values: what `deploy/bootstrap.sh` makes.
+"""Slipway's own infrastructure as a list of typed values: what `deploy/bootstrap.sh` and
+`deploy/monitoring.sh` make.
 
 Nothing here imports Pulumi: `__main__.py` turns each value into a resource, and a test compares the
-values with what the script makes (tests/deploy/test_pulumi.py).
+values with what the scripts make (tests/deploy/test_pulumi.py).
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 RELEASES, APPROVALS, ALERTS = "model-releases", "model-approvals", "model-alerts"
 ARTIFACTS, IMAGES, BUILDS = "model-artifacts", "gcr", "cloud-builds"
@@ -63,7 +68,7 @@ OWN_NETWORK = "slipway"
 
 APIS = (
     *("artifactregistry", "cloudbuild", "cloudresourcemanager", "cloudscheduler", "cloudtasks"),
-    *("compute", "firestore", "iam", "monitoring", "pubsub", "run", "secretmanager"),
+    *("compute", "firestore", "iam", "logging", "monitoring", "pubsub", "run", "secretmanager"),
 )
 # Large fields that no query uses: each index would make writes slower.
 UNINDEXED = {
@@ -106,8 +111,24 @@ class Settings:
     """Let Slipway start instances as the default Compute Engine account too."""
     alerts: bool = False
     """Let Cloud Monitoring publish alerts; its first notification channel makes its agent."""
+    monitoring: bool = True
+    """Log-based metrics, alert policies and a dashboard."""
+    notify: str = ""
+    """Full names of the notification channels of the alert policies, with commas between them."""
+    docs: str = ""
+    """Where the folder docs is published: runbooks in alert policies then link to its pages."""
+    deletion_protection: bool = True
+    """Whether `pulumi destroy` is refused."""
 
     def __post_init__(self) -> None:
+        channel = "projects/[^/,]+/notificationChannels/[^/,]+"
+        if self.notify and not re.fullmatch(f"{channel}(,{channel})*", self.notify):
+            raise ValueError(
+                f"notify: {self.notify} is not projects/PROJECT/notificationChannels/ID, or several"
+                " with commas between them"
+            )
+        if self.docs and not re.fullmatch(r"https://[\w.~:/%@+-]+", self.docs, re.ASCII):
+            raise ValueError(f"docs: {self.docs} is not the address of a folder, https://…")
         if self.database == SETTINGS_DATABASE:
             raise ValueError(
                 f"database: {SETTINGS_DATABASE} is the database of the settings, and functions may"
@@ -117,6 +138,33 @@ class Settings:
     @property
     def instances_network(self) -> str:
         return OWN_NETWORK if self.create_network else self.network
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The files from which the scripts make the same."""
+
+    role: Mapping[str, Any]
+    metrics: Mapping[str, Mapping[str, Any]]
+    alerts: Mapping[str, Mapping[str, Any]]
+    runbooks: Mapping[str, str]
+    dashboard: Mapping[str, Any]
+
+
+def read_sources(root: Path) -> Sources:
+    """`root` is the repository's."""
+    monitoring = root / "deploy/monitoring"
+    return Sources(
+        yaml.safe_load((root / "deploy/roles/reconciler.yaml").read_text()),
+        _json_files(monitoring / "metrics"),
+        _json_files(monitoring / "alerts"),
+        {path.stem: path.read_text() for path in (root / "docs/runbooks").glob("*.md")},
+        json.loads((monitoring / "dashboard.json").read_text()),
+    )
+
+
+def _json_files(folder: Path) -> dict[str, Any]:
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
 
 
 @dataclass(frozen=True)
@@ -135,14 +183,18 @@ class Resource:
 Stage = list[Resource]
 
 
-def stages(settings: Settings, role: Mapping[str, Any]) -> list[Stage]:
-    """All resources; each stage needs those before it. `role` is roles/reconciler.yaml."""
-    return [
+def stages(settings: Settings, sources: Sources) -> list[Stage]:
+    """All resources; each stage needs those before it."""
+    found = [
         [*_apis(settings)],
-        [*_foundations(settings, role)],
+        [*_foundations(settings, sources.role)],
         [*_subscriptions(settings), *_dependents(settings)],
         [*_documents_grants(settings), *_publishing_grants(settings), *_other_grants(settings)],
     ]
+    if settings.monitoring:
+        found[1] += _metrics(settings, sources)
+        found.append([*_alerts(settings, sources), _dashboard(settings, sources)])
+    return found
 
 
 def _apis(settings: Settings) -> Iterator[Resource]:
@@ -215,7 +267,9 @@ def _database(settings: Settings, name: str) -> Resource:
         "delete_protection_state": "DELETE_PROTECTION_ENABLED",
         "point_in_time_recovery_enablement": "POINT_IN_TIME_RECOVERY_ENABLED",
     }
-    return Resource("firestore.Database", name, arguments, is_protected=True)
+    return Resource(
+        "firestore.Database", name, arguments, is_protected=settings.deletion_protection
+    )
 
 
 # -- subscriptions
@@ -307,6 +361,7 @@ def _service(settings: Settings, name: str) -> Resource:
         "project": settings.project,
         "location": settings.region,
         "name": name,
+        "deletion_protection": settings.deletion_protection,
         "ingress": "INGRESS_TRAFFIC_INTERNAL_ONLY",
         "template": {
             "service_account": email(settings, name),
@@ -380,7 +435,13 @@ def _policy(settings: Settings) -> Resource:
         "document_id": "policy",
         "fields": json.dumps(fields),
     }
-    return Resource("firestore.Document", "policy", arguments, later=("fields",), is_protected=True)
+    return Resource(
+        "firestore.Document",
+        "policy",
+        arguments,
+        later=("fields",),
+        is_protected=settings.deletion_protection,
+    )
 
 
 # -- who may do what
@@ -540,3 +601,51 @@ def _on_subscription(
         "member": f"serviceAccount:{member}",
     }
     return Resource("pubsub.SubscriptionIAMMember", name, arguments)
+
+
+# -- monitoring
+
+
+def _metrics(settings: Settings, sources: Sources) -> Iterator[Resource]:
+    for name, metric in sources.metrics.items():
+        arguments = {"project": settings.project, "name": name, **_in_snakes(metric)}
+        yield Resource("logging.Metric", name, arguments)
+
+
+def _alerts(settings: Settings, sources: Sources) -> Iterator[Resource]:
+    """Whether one is enabled is set by people, and whom it notifies unless the stack says that."""
+    for name, policy in sources.alerts.items():
+        content = sources.runbooks[name]
+        if settings.docs:
+            link = rf"[docs/\1]({settings.docs.rstrip('/')}/\1)"
+            content = re.sub(r"`docs/([a-z/-]*\.md)`", link, content)
+        arguments = {
+            "project": settings.project,
+            "enabled": True,
+            "documentation": {"content": content, "mime_type": "text/markdown"},
+            **_in_snakes(policy),
+        }
+        later = ["enabled"]
+        if settings.notify:
+            arguments["notification_channels"] = settings.notify.split(",")
+        else:
+            later.append("notification_channels")
+        yield Resource("monitoring.AlertPolicy", name, arguments, later=tuple(later))
+
+
+def _dashboard(settings: Settings, sources: Sources) -> Resource:
+    """People change it afterwards."""
+    arguments = {"project": settings.project, "dashboard_json": json.dumps(sources.dashboard)}
+    return Resource("monitoring.Dashboard", "slipway", arguments, later=("dashboard_json",))
+
+
+def _in_snakes(value: Any) -> Any:
+    """JSON of an API as arguments of Pulumi, whose names have underscores. Keys of labels, which
+    are in lower case, stay as they are.
+    """
+    if isinstance(value, dict):
+        return {
+            re.sub("[A-Z]", lambda each: f"_{each[0].lower()}", key): _in_snakes(each)
+            for key, each in value.items()
+        }
+    return [_in_snakes(each) for each in value] if isinstance(value, list) else value

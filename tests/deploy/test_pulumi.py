@@ -1,4 +1,6 @@
-"""The Pulumi program declares what `deploy/bootstrap.sh` makes: the two cannot drift apart."""
+"""The Pulumi program declares what `deploy/bootstrap.sh` and `deploy/monitoring.sh` make: the two
+cannot drift apart.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from deploy.pulumi.resources import Resource, Settings, stages
+from deploy.pulumi.resources import Resource, Settings, read_sources, stages
 from tests.deploy.faults import Scripts
 from tests.deploy.world import NUMBER, PROJECT, REGION, SUBNETWORK, World
 from tests.tools import leave_out
 
 ROOT = Path(__file__).parents[2]
-ROLE = yaml.safe_load((ROOT / "deploy/roles/reconciler.yaml").read_text())
+SOURCES = read_sources(ROOT)
+DOCS = "https://example.com/slipway/docs"
+CHANNEL = f"projects/{PROJECT}/notificationChannels/1"
 DEFAULT = f"{NUMBER}-compute@developer.gserviceaccount.com"
 MONITORING = f"service-{NUMBER}@gcp-sa-monitoring-notification.iam.gserviceaccount.com"
 
@@ -27,12 +30,16 @@ Json = dict[str, Any]
 
 # What the project has and the program does not declare, with the reason.
 NOT_DECLARED = {
+    f"monitoring/{CHANNEL}": "people and their addresses",
     f"iam/projects/{PROJECT}/serviceAccounts/{DEFAULT}": "Google makes it",
     SUBNETWORK: "Pulumi cannot change what it did not create: with `create_network` it declares"
     " a subnetwork with Private Google Access; for others docs/deploy.md#network says how",
 }
 # Fields of an answer that are defaults or repeat the name.
-NOT_CHOSEN = {"cmekConfig", "databaseEdition", "email", "mode", "name", "selfLink", "uniqueId"}
+NOT_CHOSEN = {
+    *("cmekConfig", "creationRecord", "databaseEdition", "email", "mode", "name", "selfLink"),
+    "uniqueId",
+}
 # The same for one API: gcloud writes Cloud Scheduler's defaults out.
 NOT_CHOSEN_OF = {"cloudscheduler": {"retryConfig"}}
 # APIs of a new project.
@@ -40,27 +47,42 @@ ENABLED_ANYWAY = {"serviceusage", "cloudresourcemanager", "storage", "iap", "log
 
 
 def declared(settings: Settings) -> list[Resource]:
-    return [each for stage in stages(settings, ROLE) for each in stage]
+    return [each for stage in stages(settings, SOURCES) for each in stage]
 
 
 @pytest.mark.parametrize(
-    ("options", "settings", "agents"),
+    ("commands", "settings", "agents"),
     [
-        ("", Settings(PROJECT, NUMBER), set()),
+        (("bootstrap.sh", "monitoring.sh"), Settings(PROJECT, NUMBER), set()),
         (
-            "--database=other --default-account",
-            Settings(PROJECT, NUMBER, database="other", default_account=True, alerts=True),
+            (
+                "bootstrap.sh --database=other --default-account",
+                f"monitoring.sh --notify={CHANNEL} --docs={DOCS}",
+            ),
+            Settings(
+                *(PROJECT, NUMBER),
+                database="other",
+                default_account=True,
+                alerts=True,
+                notify=CHANNEL,
+                docs=DOCS,
+            ),
             {MONITORING},
         ),
     ],
     ids=("defaults", "options"),
 )
-def test_the_program_declares_what_bootstrap_makes(
-    scripts_on: Callable[[World], Scripts], options: str, settings: Settings, agents: set[str]
+def test_the_program_declares_what_the_scripts_make(
+    scripts_on: Callable[[World], Scripts],
+    commands: tuple[str, ...],
+    settings: Settings,
+    agents: set[str],
 ) -> None:
     world = World()
     world.agents |= agents
-    scripts_on(world).run(f"bootstrap.sh {options}").check()
+    world.resources[f"monitoring/{CHANNEL}"] = {"name": CHANNEL}
+    for command in commands:
+        scripts_on(world).run(command).check()
     resources = declared(settings)
     plain = [each for each in resources if each.kind in KEYS]
     grants = [each for each in resources if each.kind in GRANTED_ON]
@@ -84,9 +106,33 @@ def test_its_own_network_is_the_one_that_the_policy_allows() -> None:
     assert allowed == {"arrayValue": {"values": [{"stringValue": "global/networks/slipway"}]}}
 
 
-def test_the_database_of_the_settings_is_not_that_of_the_documents() -> None:
-    with pytest.raises(ValueError, match="slipway-settings is the database of the settings"):
-        Settings(PROJECT, NUMBER, database="slipway-settings")
+def test_monitoring_is_optional() -> None:
+    kinds = {each.kind for each in declared(Settings(PROJECT, NUMBER))}
+    without = {each.kind for each in declared(Settings(PROJECT, NUMBER, monitoring=False))}
+    assert kinds - without == {"logging.Metric", "monitoring.AlertPolicy", "monitoring.Dashboard"}
+
+
+def test_nothing_is_protected_once_the_stack_says_so() -> None:
+    for is_protected in (True, False):
+        found = declared(Settings(PROJECT, NUMBER, deletion_protection=is_protected))
+        services = [each for each in found if each.kind == "cloudrunv2.Service"]
+        assert {each.properties["deletion_protection"] for each in services} == {is_protected}
+        protected = {each.kind for each in found if each.is_protected}
+        assert bool(protected) is is_protected
+
+
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        ({"database": "slipway-settings"}, "slipway-settings is the database of the settings"),
+        ({"notify": "ann@example.com"}, "ann@example.com is not projects/"),
+        ({"docs": "http://example.com/docs"}, "http://example.com/docs is not the address"),
+    ],
+    ids=lambda each: str(each)[:16],
+)
+def test_a_setting_that_does_not_suit_is_refused(chosen: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Settings(PROJECT, NUMBER, **chosen)
 
 
 @pytest.mark.nightly
@@ -110,7 +156,7 @@ def test_the_program_registers_what_it_declares(create_network: bool) -> None:
     stack = registered.pop(("pulumi:pulumi:Stack", "slipway-test"))
     assert stack["inputs"] == {}
     previous: list[str] = []
-    for stage in stages(Settings(PROJECT, NUMBER, create_network=create_network), ROLE):
+    for stage in stages(Settings(PROJECT, NUMBER, create_network=create_network), SOURCES):
         for each in stage:
             found = registered.pop((token(each.kind), each.name))
             assert found["inputs"] == in_camels(dict(each.properties))
@@ -126,7 +172,7 @@ def test_the_program_registers_what_it_declares(create_network: bool) -> None:
 
 def made(world: World) -> dict[str, Json]:
     resources = {
-        key: {
+        _own_name(key, each): {
             name: value
             for name, value in each.items()
             if name not in NOT_CHOSEN | NOT_CHOSEN_OF.get(key.partition("/")[0], set())
@@ -145,6 +191,17 @@ def made(world: World) -> dict[str, Json]:
         for chosen in [world.state()["services"][name]]
     }
     return resources | services
+
+
+def _own_name(key: str, resource: Json) -> str:
+    """Google names alert policies and dashboards."""
+    folder, _, kind = key.rpartition("/")[0].rpartition("/")
+    match kind:
+        case "alertPolicies":
+            return f"{folder}/{kind}/{resource['userLabels']['slipway']}"
+        case "dashboards":
+            return f"{folder}/{kind}/{resource['displayName']}"
+    return key
 
 
 def bindings(world: World) -> Iterator[tuple[str, ...]]:
@@ -177,6 +234,13 @@ KEYS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "firestore.Field": lambda given: (
         f"firestore/{_HERE}/databases/{given['database']}/collectionGroups/"
         f"{given['collection']}/fields/{given['field']}"
+    ),
+    "logging.Metric": lambda given: f"logging/{_HERE}/metrics/{given['name']}",
+    "monitoring.AlertPolicy": lambda given: (
+        f"monitoring/{_HERE}/alertPolicies/{given['user_labels']['slipway']}"
+    ),
+    "monitoring.Dashboard": lambda given: (
+        f"monitoring/{_HERE}/dashboards/{json.loads(given['dashboard_json'])['displayName']}"
     ),
     "projects.IAMCustomRole": lambda given: f"iam/{_HERE}/roles/{given['role_id']}",
     "pubsub.Subscription": lambda given: f"pubsub/{_HERE}/subscriptions/{given['name']}",
@@ -220,6 +284,8 @@ def as_google_says(resource: Resource) -> Json:
             }
         case "firestore.Document":
             return {"fields": json.loads(given["fields"])}
+        case "monitoring.Dashboard":
+            return dict(json.loads(given["dashboard_json"]))
     body: Json = in_camels({key: each for key, each in given.items() if key not in _PLACE})
     match resource.kind:
         case "compute.Firewall":
