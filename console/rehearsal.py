@@ -36,7 +36,7 @@ from infra.store.documents import release_to_record, to_document
 from infra.store.port import Put, Store
 from infra.store.sqlite import SqliteStore
 from infra.wiring import World
-from rollout.model import FULL_WEIGHT, Desired, Release, Stepping
+from rollout.model import FULL_WEIGHT, Desired, Release, Stepping, TrafficWeight
 from rollout.plan_hash import settled_before
 from rollout.policy.freeze import cuts, frozen
 from rollout.policy.prices import cost_per_hour
@@ -433,8 +433,7 @@ class Stage:
         if not parts:
             total = sum(sample.healthy.values())
             parts = {version: count / total for version, count in sample.healthy.items() if count}
-        gateway = self._emulator.find("urlMaps", naming.GATEWAY.name)
-        weights = url_map.weights(self._model, gateway) if gateway else ()
+        weights = self._weights()
         services = {
             naming.backend_service(self._model, each.colour).name: each.weight / FULL_WEIGHT
             for each in weights
@@ -462,10 +461,14 @@ class Stage:
                 healthy[version] += is_healthy
         return Sample(self._clock.now(), found, healthy, self._shares())
 
+    def _weights(self) -> tuple[TrafficWeight, ...]:
+        gateway = naming.gateway_named(self._inputs.release.spec.traffic.gateway)
+        found = self._emulator.find("urlMaps", gateway.url_map.name)
+        return url_map.weights(self._model, found) if found else ()
+
     def _shares(self) -> Mapping[str, float]:
         """By version, while two groups share the requests."""
-        gateway = self._emulator.find("urlMaps", naming.GATEWAY.name)
-        found = url_map.weights(self._model, gateway) if gateway else ()
+        found = self._weights()
         rollout = self._state().rollout
         stable, candidate = rollout.stable, rollout.candidate
         if len(found) < 2 or stable is None:

@@ -23,7 +23,7 @@ from infra.store import outbox
 from infra.store.port import Due, Put
 from infra.wiring import World
 from rollout.spec.message import Invalid, decode_json
-from rollout.spec.types import is_model_name
+from rollout.spec.types import is_gateway_name, is_model_name
 
 PAGE = 200
 DUE_TIME = timedelta(seconds=30)
@@ -48,6 +48,8 @@ def handle(world: World, event: Any) -> None:
                 tick(world)
         case {"routes": True}:
             drain(world)
+        case {"routes": str(gateway)} if is_gateway_name(gateway):
+            drain(world, gateway)
         case {"model": str(model), **rest} if is_model_name(model):
             number = rest.get("number")
             reconcile(world, model, message.id, number if isinstance(number, int) else None)

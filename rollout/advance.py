@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from rollout import analysis, capacity_lease, requeue, routing, transitions
+from rollout import analysis, capacity_lease, moves, requeue, routing, transitions
 from rollout.conditions import conditions_of
 from rollout.judging import first, remaining, wait
 from rollout.model import (
@@ -48,7 +48,9 @@ OBSERVED_EVERY = timedelta(seconds=60)
 def advance(
     rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime
 ) -> Decision:
-    change = decide(mark_observed(rollout, now), desired, observed, evidence, now)
+    moved = moves.observe(mark_observed(rollout, now), evidence, now)
+    change = decide(moved, desired, observed, evidence, now)
+    change = replace(change, rollout=moves.follow(rollout, change.rollout))
     target = target_of(change.rollout, change.desired, observed)
     lease = capacity_lease.renew(change.rollout.capacity_lease, target, observed, now)
     return Decision(
@@ -62,7 +64,7 @@ def advance(
             is_scarce=bool(change.scarce) or change.is_delayed,
             now=now,
         ),
-        waiting_for=change.waiting_for,
+        waiting_for=change.waiting_for or moves.waiting_for(change.rollout),
         transitions=change.transitions,
         conditions=conditions_of(
             change.rollout, change.frozen, change.scarce, change.warnings, now

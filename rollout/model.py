@@ -480,6 +480,18 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """A gateway that the model has left: that of `release`, whose route stays there until what
+    arrives there has drained. `since`: since when the model's present routes were read as they
+    should be. `is_leaving`: the route is being removed.
+    """
+
+    release: Release
+    since: datetime | None = None
+    is_leaving: bool = False
+
+
+@dataclass(frozen=True)
 class Loan:
     """A group that may have more than its release asks for: the bounds to restore, and the largest
     size that it has had meanwhile.
@@ -545,6 +557,7 @@ class Rollout:
     starting_since: datetime | None = None  # see `rollout/starting.py`
 
     step_seconds: int | None = None
+    moved: tuple[Moved, ...] = ()  # see `rollout/moves.py`
 
 
 # ---- Targets and decisions
@@ -611,7 +624,8 @@ class Mirror:
 @dataclass(frozen=True)
 class TrafficTarget:
     """The model's route: `settings` is the release whose host, path and certificate it has. A
-    request of a cohort goes to the cohort's group, any other one by the weights. `is_claimed`: the
+    request of a cohort goes to the cohort's group, any other one by the weights. `also`: releases
+    whose gateway, host and path have the same route while the model moves. `is_claimed`: the
     stable release has had this host and path since it settled, and no release of the rollout moves
     them. So a rule for them that serves others is an edit, and not older than the model.
     """
@@ -621,6 +635,7 @@ class TrafficTarget:
     cohorts: tuple[Cohort, ...] = ()
     mirror: Mirror | None = None
     is_claimed: bool = False
+    also: tuple[Release, ...] = ()
 
 
 @dataclass(frozen=True)

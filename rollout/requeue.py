@@ -92,7 +92,8 @@ def _interval(rollout: Rollout, now: datetime) -> timedelta | None:
         case Settled() if rollout.starting_since:
             return LONGEST
         case Settled():
-            return WATCH if rollout.watched_since or rollout.kept else None
+            is_watched = rollout.watched_since or rollout.kept or rollout.moved
+            return WATCH if is_watched else None
         case _ if rollout.paused:
             return PAUSED
         case Stepping(since=since) if not awaited_step(rollout):

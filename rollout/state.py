@@ -109,7 +109,8 @@ def settle(
         decision = replace(decision, requeue_at=now)
         kept = decision.rollout.kept
         was_settled = state.requeue_at is None or state.rollout.watched_since or kept
-        if was_settled and not (kept and kept.is_leaving) and not decision.transitions:
+        leaving = [each for each in (kept, *decision.rollout.moved) if each and each.is_leaving]
+        if was_settled and not leaving and not decision.transitions:
             decision = _with_drift(decision, why, now)
     if outputs is None or (not outputs and decision.rollout.stable):
         outputs = state.outputs

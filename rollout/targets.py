@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from rollout import capacity_lease
+from rollout import capacity_lease, moves
 from rollout.model import (
     FULL_WEIGHT,
     Baking,
@@ -41,7 +41,7 @@ def target_of(rollout: Rollout, desired: Desired, observed: Observed) -> Target:
     releases = (rollout.stable, rollout.candidate, rollout.previous, desired.release)
     kept = releases if fleet.groups else ()
     templates = frozenset(release.template for release in kept if release)
-    traffic = fleet.traffic
+    traffic = moves.in_both(rollout, fleet)
     if traffic and _is_claimed(rollout):
         traffic = replace(traffic, is_claimed=True)
     return Target(desired.model, fleet.groups, templates, traffic, fleet.is_draining)
@@ -52,7 +52,8 @@ def _is_claimed(rollout: Rollout) -> bool:
     if rollout.stable is None:
         return False
     releases = (rollout.stable, rollout.candidate or rollout.stable)
-    routes = {(each.spec.traffic.host, each.spec.traffic.path) for each in releases}
+    found = (each.spec.traffic for each in releases)
+    routes = {(each.gateway, each.host, each.path) for each in found}
     return len(routes) == 1 and all(each.spec.traffic.is_exposed for each in releases)
 
 

@@ -12,6 +12,7 @@ OPEN: dict[str, Any] = {
     "exposure": ["external"],
     "hosts": ["*"],
     "networks": ["*"],
+    "gateways": ["*"],
     "reservations": ["*"],
     "secrets": ["*"],
     "service_accounts": ["*"],

@@ -387,6 +387,7 @@ _EMPTY = {
             "hosts",
             "tags",
             "secrets",
+            "gateways",
             "reservations",
         ),
         "none",

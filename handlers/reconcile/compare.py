@@ -4,8 +4,8 @@ Called by `handlers/reconcile/drift_scan.py`. It changes nothing. Invariant: wha
 is never taken for absent. A list that lacks something is an error, and models in a region that
 could not be listed are left to the next scan.
 
-The gateway is shared: its URL map is read once for all pages of a tick, and its other parts count
-for one exposed model of each certificate. That model's pass repairs them for all.
+Gateways are shared: their URL maps are read once for all pages of a tick, and the other parts of
+each count for one exposed model of each certificate. That model's pass repairs them for all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from infra.fleet import naming
 from infra.fleet.inventory import OF_MODELS, owned_by_model
 from infra.fleet.marks import newest_revision
 from infra.fleet.model import Action, Body, Key, ReadSet, Snapshot
+from infra.fleet.naming import Gateway
 from infra.fleet.plan import plan
 from infra.fleet.reads import Scope, full_reads, scope_of
 from infra.fleet.resources import gateway, url_map
@@ -34,18 +35,20 @@ from rollout.targets import target_of
 log = logging.getLogger("slipway")
 
 Bodies = dict[Key, Body | None]
+Front = tuple[Gateway, str | None]
+"""A gateway, and the certificate that a model needs there."""
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What all models share: the policy, the URL map with its routes, and the certificates for
-    which the gateway's other parts have been compared.
+    """What all models share: the policy, the gateways' URL maps with their routes, and the gateways
+    and certificates for which the other parts have been compared.
     """
 
     policy: Policy
-    url_map_body: Body | None
-    routes: url_map.Routes | None
-    certificates: frozenset[str | None] = frozenset()
+    url_maps: Mapping[Key, Body]
+    routes: Mapping[Key, url_map.Routes]
+    fronts: frozenset[Front] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,10 @@ class Found:
 
 def read_shared(world: World) -> Shared:
     policy = load_project_policy(world.store, world.store.get_many([POLICY]), world.project)
-    body = world.compute.get(naming.GATEWAY)
-    is_ours = body is not None and naming.is_gateway(body)
-    return Shared(policy, body, url_map.index(body) if body and is_ours else None)
+    bodies = world.compute.list("urlMaps", filter=naming.URL_MAP_FILTER)
+    found = {naming.url_map(body): body for body in bodies}
+    owned = {key: body for key, body in found.items() if naming.is_gateway(body)}
+    return Shared(policy, found, {key: url_map.index(body) for key, body in owned.items()})
 
 
 def compare(
@@ -86,7 +90,7 @@ def compare(
     listed = list_of_models(world.compute, concerns, filter)
     owned = owned_by_model(listed.bodies, scopes)
     representatives = _representatives(scopes, shared)
-    parts = _read_parts(world, representatives.values())
+    parts = _read_parts(world, (each for fronts in representatives.values() for each in fronts))
     drifted, newer = [], []
     for each in models:
         model = each.state.desired.model
@@ -95,7 +99,7 @@ def compare(
         bodies: Bodies = {
             key: listed.bodies.get(key) for key in keys[model] if key.collection in OF_MODELS
         }
-        bodies |= owned[model] | {naming.GATEWAY: shared.url_map_body}
+        bodies |= {**owned[model], **dict.fromkeys(scopes[model].url_maps), **shared.url_maps}
         own_parts = parts if model in representatives else {}
         try:
             if is_newer(each.state, newest_revision(Snapshot(owned[model]), model)):
@@ -105,8 +109,8 @@ def compare(
         except Exception:
             log.exception("model not compared", extra={"fields": {"model": model}})
     _report(listed)
-    certificates = shared.certificates | {*representatives.values()}
-    return Found(tuple(drifted), tuple(newer)), replace(shared, certificates=certificates)
+    fronts = shared.fronts | {each for fronts in representatives.values() for each in fronts}
+    return Found(tuple(drifted), tuple(newer)), replace(shared, fronts=fronts)
 
 
 def has_drifted(settled: SettledModel, shared: Shared, bodies: Bodies) -> bool:
@@ -121,7 +125,7 @@ def has_drifted(settled: SettledModel, shared: Shared, bodies: Bodies) -> bool:
     planned = plan(target, Snapshot(bodies), shared.routes)
     reported = {condition.why for condition in state.conditions}
     is_news = any(problem.message not in reported for problem in planned.problems)
-    is_for_all = any(gateway.is_part(key) for key in bodies if key != naming.GATEWAY)
+    is_for_all = any(gateway.is_part(key) for key in bodies if key.collection != "urlMaps")
     return is_news or any(is_for_all or not _is_shared(action) for action in planned.actions)
 
 
@@ -131,10 +135,11 @@ def _kept(settled: SettledModel, target: Target) -> frozenset[str]:
 
 def _has_other_route(target: Target, shared: Shared) -> bool:
     """Whether the model's route differs, without planning how to write the whole map."""
-    if shared.routes is None:
-        return False
-    route = url_map.desired(target.model, target.traffic) if target.traffic else None
-    return url_map.route_drift(route, target.model, shared.routes) is not None
+    routes = url_map.routes_of(target.model, target.traffic)
+    return any(
+        url_map.route_drift(routes.get(key), target.model, index) is not None
+        for key, index in shared.routes.items()
+    )
 
 
 def _is_shared(action: Action) -> bool:
@@ -142,19 +147,20 @@ def _is_shared(action: Action) -> bool:
     return gateway.is_part(action.key) and action.verb != "update"
 
 
-def _representatives(scopes: Mapping[str, Scope], shared: Shared) -> dict[str, str | None]:
-    """The first exposed model of each certificate that is not compared yet, with the
-    certificate.
-    """
-    found: dict[str | None, str] = {}
+def _representatives(scopes: Mapping[str, Scope], shared: Shared) -> dict[str, tuple[Front, ...]]:
+    """The first exposed models of the gateways and certificates that are not compared yet."""
+    found: dict[str, tuple[Front, ...]] = {}
+    compared = set(shared.fronts)
     for model, scope in scopes.items():
-        if scope.is_exposed and scope.certificate not in shared.certificates:
-            found.setdefault(scope.certificate, model)
-    return {model: certificate for certificate, model in found.items()}
+        if new := tuple(each for each in scope.fronts if each not in compared):
+            found[model] = new
+            compared.update(new)
+    return found
 
 
-def _read_parts(world: World, certificates: Iterable[str | None]) -> Bodies:
-    keys = {key for each in certificates for key in gateway.keys(each)} - {naming.GATEWAY}
+def _read_parts(world: World, fronts: Iterable[Front]) -> Bodies:
+    found = (key for named, certificate in fronts for key in gateway.keys(certificate, named))
+    keys = {key for key in found if key.collection != "urlMaps"}
     return dict(world.compute.observe(ReadSet(tuple(sorted(keys)))).bodies) if keys else {}
 
 

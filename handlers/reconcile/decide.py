@@ -17,9 +17,8 @@ from infra.fleet import naming
 from infra.fleet.changes import kinds_of
 from infra.fleet.marks import newest_revision
 from infra.fleet.model import Plan, Snapshot
-from infra.fleet.observe import is_routed, observe, outputs
+from infra.fleet.observe import is_routed, observe, outputs, routed_weights
 from infra.fleet.plan import plan
-from infra.fleet.resources import url_map
 from infra.fleet.resources.instance_group import templates_of
 from infra.fleet.whole_plan import whole_plan
 from rollout import restored, stopped
@@ -28,7 +27,6 @@ from rollout.counts import Counts, count, releases_of
 from rollout.course import follow, with_way_back
 from rollout.measurements import VerdictAnswer, WindowAnswer
 from rollout.model import (
-    Colour,
     Decision,
     Evidence,
     Loss,
@@ -42,7 +40,6 @@ from rollout.model import (
     Room,
     Settled,
     Target,
-    TrafficWeight,
 )
 from rollout.plan_hash import changed_actions
 from rollout.policy.caps import clamp
@@ -127,8 +124,7 @@ def decide(
     """
     observed = observe(snapshot, state.desired.model)
     newest = newest_revision(snapshot, state.desired.model)
-    gateway = snapshot.bodies.get(naming.GATEWAY) if state.hold else None
-    routed = url_map.weights(state.desired.model, gateway) if gateway else ()
+    routed = routed_weights(snapshot, state.desired.model) if state.hold else ()
     state, adopted = restored.adopt(state, newest, observed, routed, now)
     if restored.is_newer(state, newest):
         target = target_of(state.rollout, state.desired, observed)
@@ -166,14 +162,13 @@ def decide(
         decision = stopped.hold(state, decision, stop, now, has_changes=has_changes)
         next_plan, digest = Plan(), ""
     decision = replace(decision, transitions=(*adopted, *decision.transitions))
-    group = decision.target.main_group
-    found = None if is_light else _outputs(state, snapshot, group)
+    found = None if is_light else _outputs(state, snapshot, decision.target)
     settlement = settle(state, decision, (action.why for action in next_plan.actions), found, now)
     counted = count(
         releases_of(state.desired, state.rollout, decision.rollout),
         observed,
         decision.target,
-        _routed(state.desired.model, snapshot),
+        routed_weights(snapshot, state.desired.model),
         now,
     )
     known = counted if _has_health(observed) else None
@@ -196,18 +191,16 @@ def _has_health(observed: Observed) -> bool:
     return not found or any(each.health != "unknown" for each in found)
 
 
-def _outputs(state: ModelState, snapshot: Snapshot, group: Colour | None) -> dict[str, str]:
+def _outputs(state: ModelState, snapshot: Snapshot, target: Target) -> dict[str, str]:
     """The outputs of the snapshot. The address stays while the gateway's parts are not read."""
-    found = outputs(snapshot, state.desired.model, group)
-    is_read = naming.GATEWAY_ADDRESS in snapshot.bodies
-    if not is_read and "backend_service_url" in found and "address" in state.outputs:
+    named = target.traffic.settings.spec.traffic.gateway if target.traffic else None
+    gateway = naming.gateway_named(named)
+    found = outputs(snapshot, state.desired.model, target.main_group, gateway)
+    is_read = gateway.address in snapshot.bodies
+    is_same = state.outputs.get("gateway", "") == gateway.name
+    if not is_read and is_same and "backend_service_url" in found and "address" in state.outputs:
         found["address"] = state.outputs["address"]
     return found
-
-
-def _routed(model: str, snapshot: Snapshot) -> tuple[TrafficWeight, ...]:
-    gateway = snapshot.bodies.get(naming.GATEWAY)
-    return url_map.weights(model, gateway) if gateway else ()
 
 
 def _replanned(state: ModelState, snapshot: Snapshot, policy: Policy) -> str:

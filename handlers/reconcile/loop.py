@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 
 from handlers import admission
@@ -46,6 +47,7 @@ from infra.fleet import gateway_room, naming, preflight
 from infra.fleet.marks import mark
 from infra.fleet.model import Action, Applied, Failed, Pending, Plan, ReadSet, Result, Snapshot
 from infra.fleet.observe import observe as observed_fleet
+from infra.fleet.observe import url_maps
 from infra.fleet.pending_routes import PendingRoute, goes_first
 from infra.fleet.preflight import Answers
 from infra.fleet.reads import group_reads, scope_of
@@ -364,12 +366,15 @@ def _preflight(
 
 
 def _gateway_full(world: World, decision: PassDecision, snapshot: Snapshot) -> Problem | None:
-    """Why the gateway has no room for the routes of the rollout."""
-    model, gateway = decision.state.desired.model, snapshot.bodies.get(naming.GATEWAY)
+    """Why a gateway has no room for the routes of the rollout."""
+    model, maps = decision.state.desired.model, url_maps(snapshot)
     found = gateway_room.routes_of(decision.state.rollout, model, observed_fleet(snapshot, model))
-    if not found or gateway is None:
-        return None
-    return gateway_room.lacks_room(found, gateway, lambda: all_pending(world))
+    for key, routes in found.items():
+        if key in maps:  # else it is about to be made
+            pending = partial(all_pending, world, naming.gateway_name(key))
+            if problem := gateway_room.lacks_room(routes, maps[key], pending):
+                return problem
+    return None
 
 
 def _room(world: World, state: ModelState, carried: Carried) -> tuple[Room | None, Carried]:
@@ -399,7 +404,8 @@ def _apply(world: World, run: Run, state: ModelState, decision: PassDecision) ->
     def write(action: Action) -> Result:
         is_first = goes_first(state.rollout.phase, traffic)
         now, model = world.clock.now(), state.desired.model
-        route = PendingRoute(model, traffic, state.revision, is_first, now)
+        gateway = naming.gateway_name(action.key)
+        route = PendingRoute(model, traffic, state.revision, is_first, now, gateway=gateway)
         return write_route(world, route, action, number(action), run.until)
 
     marked = mark(decision.plan, target, state.revision)
@@ -441,7 +447,7 @@ def _waiting_for_route(results: tuple[Result, ...]) -> str:
         (
             result.why
             for result in results
-            if isinstance(result, Pending) and result.action.key == naming.GATEWAY
+            if isinstance(result, Pending) and result.action.key.collection == "urlMaps"
         ),
         "",
     )

@@ -1,4 +1,4 @@
-"""Writes all pending routes that count into the shared URL map by one request, and waits for it.
+"""Writes all pending routes that count into a URL map by one request, and waits for it.
 
 Called by `route_writer.py`, which is the only writer while it does. What Compute Engine refuses is
 halved until the route at fault is alone, so that it blocks no other one.
@@ -24,6 +24,7 @@ from infra.compute.errors import (
 from infra.compute.errors import Conflict as FingerprintConflict
 from infra.fleet import naming
 from infra.fleet.model import Action, Failed, Result
+from infra.fleet.naming import Gateway
 from infra.fleet.pending_routes import PendingRoute, in_order, merge
 from infra.settings import POLICY, load_stop
 from infra.store import repository, routes
@@ -68,21 +69,21 @@ class Outcome:
 
 
 def write_pending(
-    world: World, operation: str, until: datetime, planned: Planned | None
+    world: World, gateway: str, operation: str, until: datetime, planned: Planned | None
 ) -> Outcome:
-    """Merge what is pending into one write, and wait for it. A foreign change of the map is merged
-    anew. `operation`: a write that an earlier writer left running.
+    """Merge what is pending for one gateway into one write, and wait for it. A foreign change of
+    the map is merged anew. `operation`: a write that an earlier writer left running.
     """
     if operation and not _has_ended(world, operation, until):
         return Outcome(operation=operation)
     most = MAX_ROUTES
     for _ in range(TRIES):
-        stored, found = _load(world)
+        stored, found = _load(world, gateway)
         batch = _first(stored, most)
         if not batch:
             return found
         alone = planned if planned and _is_alone(planned, batch) else None
-        written = _write_batch(world, alone, batch, found, until)
+        written = _write_batch(world, gateway, alone, batch, found, until)
         if isinstance(written, Outcome):
             return written
         planned, most = None, min(most, written)
@@ -91,13 +92,14 @@ def write_pending(
 
 def _write_batch(
     world: World,
+    gateway: str,
     planned: Planned | None,
     batch: tuple[StoredRoute, ...],
     found: Outcome,
     until: datetime,
 ) -> Outcome | int:
     """What one write came to, or how many routes the next try may have."""
-    action, merged, found = _merge(world, planned, batch, found)
+    action, merged, found = _merge(world, gateway, planned, batch, found)
     if action is None:
         return replace(found, done=merged)
     if world.clock.now() >= until:
@@ -132,9 +134,10 @@ def _has_ended(world: World, operation: str, until: datetime) -> bool:
         return True  # it is kept no longer
 
 
-def _load(world: World) -> tuple[tuple[StoredRoute, ...], Outcome]:
+def _load(world: World, gateway: str) -> tuple[tuple[StoredRoute, ...], Outcome]:
     """The routes to write, and what is to be done with the other documents."""
-    found, now = world.store.list(routes.COLLECTION, MAX_PENDING), world.clock.now()
+    listed, now = world.store.list(routes.COLLECTION, MAX_PENDING), world.clock.now()
+    found = [each for each in listed if routes.gateway_of(each) == gateway]
     if not found:
         return (), Outcome()
     documents = sorted(found, key=routes.place)[:MAX_ROUTES]
@@ -174,14 +177,18 @@ def _first(stored: Iterable[StoredRoute], most: int) -> tuple[StoredRoute, ...]:
 
 
 def _merge(
-    world: World, planned: Planned | None, batch: tuple[StoredRoute, ...], found: Outcome
+    world: World,
+    gateway: str,
+    planned: Planned | None,
+    batch: tuple[StoredRoute, ...],
+    found: Outcome,
 ) -> tuple[Action | None, tuple[StoredRoute, ...], Outcome]:
     """The write of the map for these routes, those that it has then, and what it cannot have. The
     map that a pass has just planned with need not be read again.
     """
     if planned:
         return planned.action, batch, found
-    observed = world.compute.get(naming.GATEWAY)
+    observed = world.compute.get(Gateway(gateway).url_map)
     if observed is None or not naming.is_gateway(observed):
         return None, (), replace(found, skipped=found.skipped | {each.version for each in batch})
     by_model = {each.route.model: each for each in batch}

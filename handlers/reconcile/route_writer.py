@@ -1,9 +1,9 @@
-"""Writes the shared URL map for all models, one writer at a time, in as few writes as can be.
+"""Writes a gateway's URL map for all models, one writer at a time, in as few writes as can be.
 
-Compute Engine changes a URL map slowly, one operation after the other, and all models share one
-map. So a pass whose model needs another route records it as pending, and tries to become the
-writer. The writer merges what all models have pending, rollbacks and removals first, into one
-write; whoever comes meanwhile is in the next one.
+Compute Engine changes a URL map slowly, one operation after the other, and models share it. So
+a pass whose model needs another route records it as pending, and tries to become the writer. The
+writer merges what all models have pending, rollbacks and removals first, into one write; whoever
+comes meanwhile is in the next one.
 
     pass of a    record ──> writer: a ──────────────> clear, wake up ──> "routes" if more is pending
     pass of b      record ──> not the writer: ends                         │
@@ -48,6 +48,7 @@ from infra.wiring import World
 from rollout.model import Problem
 
 WRITER = "settings/route_writer"
+"""The lease of the writer of the shared gateway; see `writer_path`."""
 DRAIN_BUDGET = timedelta(seconds=45)
 MARGIN = timedelta(seconds=15)  # for a request that is still sent when the time is over
 MAX_LEASE = timedelta(minutes=3)  # a writer's time, and two clocks that differ
@@ -60,8 +61,18 @@ log = logging.getLogger("slipway")
 class WriterLease:
     """The writer's lease as stored. `operation`: a write that an earlier writer left running."""
 
+    gateway: str
     version: str
     operation: str
+
+    @property
+    def path(self) -> str:
+        return writer_path(self.gateway)
+
+
+def writer_path(gateway: str) -> str:
+    """Each gateway has a writer of its own."""
+    return f"{WRITER}@{gateway}" if gateway else WRITER
 
 
 # ---- For one model
@@ -93,10 +104,10 @@ def _record(world: World, route: PendingRoute, until: datetime) -> WriterLease |
     """Record the route and become the writer. Otherwise why the map cannot have the route, or in
     how many seconds the writer's lease expires.
     """
-    path = routes.path(route.model)
+    path, writer = routes.path(route.model, route.gateway), writer_path(route.gateway)
     for _ in range(RECORD_TRIES):
         with suppress(Conflict):
-            documents, now = world.store.get_many([path, WRITER]), world.clock.now()
+            documents, now = world.store.get_many([path, writer]), world.clock.now()
             document = documents.get(path)
             before = routes.stored_route(document)
             if before and before.route.revision > route.revision:
@@ -106,11 +117,11 @@ def _record(world: World, route: PendingRoute, until: datetime) -> WriterLease |
                 return before.route.problem
             is_recorded = _is_recorded(before, route)
             writes = () if is_recorded else (routes.write_route(document, route),)
-            if lease := _acquire(world, documents.get(WRITER), until, *writes):
+            if lease := _acquire(world, route.gateway, documents.get(writer), until, *writes):
                 return lease
             # The writer lists what is pending when it releases its lease. If it has done so before
             # this was recorded, its lease is gone now.
-            if seconds := _seconds_left(world.store.get(WRITER), now):
+            if seconds := _seconds_left(world.store.get(writer), now):
                 return max(BACK_OFF_SECONDS, seconds)
     return BACK_OFF_SECONDS
 
@@ -137,28 +148,29 @@ def _result(action: Action, model: str, outcome: Outcome) -> Result:
 # ---- For all models
 
 
-def drain(world: World) -> None:
-    """Write what is pending, whoever asked for it. Anybody's message may ask, so without any it
-    costs one read.
+def drain(world: World, gateway: str = "") -> None:
+    """Write what is pending for a gateway, whoever asked for it. Anybody's message may ask, so
+    without any it costs one read.
     """
     if not world.store.list(routes.COLLECTION, 1):
         return
     until = world.clock.now() + DRAIN_BUDGET
     with suppress(Conflict):
-        if lease := _acquire(world, world.store.get(WRITER), until):
+        if lease := _acquire(world, gateway, world.store.get(writer_path(gateway)), until):
             _write_and_release(world, lease, until, None)
 
 
 def request_drain(world: World) -> None:
     """Have what a dead writer left written, or deleted if nothing asks for it any more."""
-    if world.store.list(routes.COLLECTION, 1):
-        world.bus.publish(outbox.WAKEUPS, outbox.routes_wakeup())
+    found = world.store.list(routes.COLLECTION, MAX_PENDING, fields=("gateway",))
+    for gateway in sorted({routes.gateway_of(each) for each in found}):
+        world.bus.publish(outbox.WAKEUPS, outbox.routes_wakeup(gateway))
 
 
-def all_pending(world: World) -> tuple[PendingRoute, ...]:
-    """What all models have asked for, except for what the map cannot have."""
+def all_pending(world: World, gateway: str) -> tuple[PendingRoute, ...]:
+    """What all models have asked of a gateway, except for what its map cannot have."""
     documents = world.store.list(routes.COLLECTION, MAX_PENDING)
-    found = (routes.stored_route(each) for each in documents)
+    found = (routes.stored_route(each) for each in documents if routes.gateway_of(each) == gateway)
     return tuple(each.route for each in found if each and not each.route.problem)
 
 
@@ -166,7 +178,7 @@ def all_pending(world: World) -> tuple[PendingRoute, ...]:
 
 
 def _acquire(
-    world: World, stored: Document | None, until: datetime, *writes: Write
+    world: World, gateway: str, stored: Document | None, until: datetime, *writes: Write
 ) -> WriterLease | None:
     """Commit the writes and become the writer; None if another one is."""
     if _seconds_left(stored, world.clock.now()):
@@ -175,8 +187,9 @@ def _acquire(
         return None
     operation = str(stored.data.get("operation") or "") if stored else ""
     data = {"expires": until + MARGIN, "operation": operation}
-    write = Replace(WRITER, data, stored.version) if stored else Create(WRITER, data)
-    return WriterLease(world.store.commit(*writes, write)[WRITER], operation)
+    path = writer_path(gateway)
+    write = Replace(path, data, stored.version) if stored else Create(path, data)
+    return WriterLease(gateway, world.store.commit(*writes, write)[path], operation)
 
 
 def _seconds_left(writer: Document | None, now: datetime) -> float:
@@ -191,12 +204,12 @@ def _write_and_release(
 ) -> Outcome:
     model = planned.route.model if planned else ""
     try:
-        outcome = write_pending(world, lease.operation, until, planned)
+        outcome = write_pending(world, lease.gateway, lease.operation, until, planned)
     except (Unavailable, StoreError):
         _release(world, lease, Outcome(), model)
         raise
     _release(world, lease, outcome, model)
-    _go_on(world, outcome, model)
+    _go_on(world, lease.gateway, outcome, model)
     _log_outcome(outcome)
     return outcome
 
@@ -205,10 +218,10 @@ def _release(world: World, lease: WriterLease, outcome: Outcome, model: str) -> 
     """Clear what the map has, record what it cannot have, and let the next writer in. `model` gets
     its answer from this pass.
     """
-    end: Write = Delete(WRITER, lease.version)
+    end: Write = Delete(lease.path, lease.version)
     if outcome.operation:
         data = {"expires": world.clock.now(), "operation": outcome.operation}
-        end = Replace(WRITER, data, lease.version)
+        end = Replace(lease.path, data, lease.version)
     answers = (
         Delete(each.path, each.version)
         if each.route.model == model
@@ -227,7 +240,7 @@ def _release(world: World, lease: WriterLease, outcome: Outcome, model: str) -> 
             world.store.commit(write)
 
 
-def _go_on(world: World, outcome: Outcome, model: str) -> None:
+def _go_on(world: World, gateway: str, outcome: Outcome, model: str) -> None:
     """Wake the models whose routes were answered, and the next writer if more is pending. Without
     it, the models come when the lease would have expired, and the writer at the next tick.
     """
@@ -241,10 +254,13 @@ def _go_on(world: World, outcome: Outcome, model: str) -> None:
         left = world.store.list(routes.COLLECTION, MAX_PENDING)
         answers = {each.path for each, _ in outcome.refused}
         is_left = any(
-            each.version not in outcome.skipped and each.path not in answers for each in left
+            routes.gateway_of(each) == gateway
+            and each.version not in outcome.skipped
+            and each.path not in answers
+            for each in left
         )
         if outcome.operation or (is_left and not outcome.error):
-            world.bus.publish(outbox.WAKEUPS, outbox.routes_wakeup())
+            world.bus.publish(outbox.WAKEUPS, outbox.routes_wakeup(gateway))
     except (BusError, StoreError, Unavailable) as error:
         log.info("wake-ups left to the tick", extra={"fields": {"why": str(error)}})
 

@@ -36,7 +36,6 @@ from infra.compute.errors import (
     missing_resource,
     parse_operation_error,
 )
-from infra.fleet import naming
 from infra.fleet.model import Action, Applied, Body, Failed, Pending, Plan, Result
 
 RequestId = Callable[[Action], UUID]
@@ -53,11 +52,11 @@ def apply(
     write_route: WriteRoute | None = None,
 ) -> tuple[Result, ...]:
     """One result per action, in the plan's order. If `compute.workers` is 1, the actions run one
-    after the other in that order. `write_route` writes the URL map, which all models share.
+    after the other in that order. `write_route` writes a URL map, which models share.
     """
 
     def run(action: Action) -> Result:
-        if write_route and (action.key, action.verb) == (naming.GATEWAY, "update"):
+        if write_route and (action.key.collection, action.verb) == ("urlMaps", "update"):
             return write_route(action)
         return _run(action, compute, clock, request_id(action), until)
 

@@ -114,6 +114,8 @@ class Compute:
         is taken from the `previous` snapshot.
         """
         keys = tuple(dict.fromkeys(reads.keys))
+        if reads.leftovers_of:  # listed: any gateway may have a route of the model
+            keys = tuple(key for key in keys if key.collection != "urlMaps")
         lists = _leftover_lists(reads.leftovers_of) if reads.leftovers_of else ()
         jobs: Jobs[Any] = [
             *(partial(self.get, key) for key in keys),
@@ -121,7 +123,8 @@ class Compute:
             *(partial(self.list, collection, filter=filter) for collection, filter in lists),
         ]
         answers = iter(self._run_all(jobs))
-        bodies: dict[Key, Body | None] = {key: next(answers) for key in keys}
+        bodies: dict[Key, Body | None] = dict.fromkeys(reads.keys)
+        bodies |= {key: next(answers) for key in keys}
         instances = {key: next(answers) for key in reads.groups}
         for collection, _ in lists:
             for body in next(answers):
@@ -401,6 +404,7 @@ def _leftover_lists(model: str) -> tuple[tuple[Collection, str], ...]:
     return (
         ("instanceTemplates", naming.template_filter(model)),
         ("healthChecks", naming.check_filter(model)),
+        ("urlMaps", naming.URL_MAP_FILTER),
     )
 
 

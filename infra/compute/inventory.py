@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from infra.compute.client import EVERYWHERE, Compute
 from infra.fleet import naming
-from infra.fleet.inventory import OF_MODELS, REGIONAL, owned_by_model
+from infra.fleet.inventory import OF_MODELS, REGIONAL, is_url_map, owned_by_model
 from infra.fleet.model import Body, Collection, Key, Snapshot
 
 TEMPLATE_MEMBERS = "description,id,name"
@@ -48,16 +48,15 @@ def list_of_models(
 
 
 def list_owned(compute: Compute, model: str) -> Snapshot:
-    """Everything the model owns, and the URL map, in which it may have a route. Raises for a list
+    """Everything the model owns, and the URL maps, in which it may have a route. Raises for a list
     that lacks something.
     """
     found: dict[Key, Body] = {}
     for collection in (*OF_MODELS, naming.GATEWAY.collection):
         scope = EVERYWHERE if collection in REGIONAL else naming.GLOBAL
         found |= {_key(collection, body): body for body in compute.iterate(collection, scope)}
-    return Snapshot(
-        {**owned_by_model(found, [model])[model], naming.GATEWAY: found.get(naming.GATEWAY)}
-    )
+    url_maps = {key: body for key, body in found.items() if is_url_map(key)}
+    return Snapshot({naming.GATEWAY: None} | owned_by_model(found, [model])[model] | url_maps)
 
 
 def _key(collection: Collection, body: Body) -> Key:

@@ -99,7 +99,7 @@ def _users(key: Key, snapshot: Snapshot) -> list[Key]:
     """What may refer to a resource and must be deleted or changed first."""
     match key.collection:
         case "backendServices":
-            return [naming.GATEWAY]
+            return [each for each in snapshot.bodies if each.collection == "urlMaps"]
         case "regionInstanceGroupManagers" | "healthChecks":
             is_check = key.collection == "healthChecks"
             name = naming.group_of_check(key) if is_check else key.name

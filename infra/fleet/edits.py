@@ -13,20 +13,20 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from infra.fleet import naming
-from infra.fleet.model import Body
+from infra.fleet.model import Body, Key
 
 EDITS_FILTER = '(operationType = "update") OR (operationType = "patch")'
 """The filter of a list of global operations that finds changes of a URL map, and others."""
 
 
 def edited_by(operations: Iterable[Body], since: datetime) -> str:
-    """Who changed the gateway's URL map last since then, and when: `ann@example.com at
+    """Who changed a gateway's URL map last since then, and when: `ann@example.com at
     2026-01-01T12:00:00Z`. Empty if no operation says so.
     """
     edits = [
         (at, str(each["user"]))
         for each in operations
-        if naming.canonical(str(each.get("targetLink", ""))) == naming.reference(naming.GATEWAY)
+        if _is_gateway(naming.canonical(str(each.get("targetLink", ""))))
         and not _is_own(str(each.get("clientOperationId", "")))
         and each.get("user")
         and (at := datetime.fromisoformat(str(each.get("insertTime")))) >= since
@@ -35,6 +35,11 @@ def edited_by(operations: Iterable[Body], since: datetime) -> str:
         return ""
     at, user = max(edits)
     return f"{user} at {at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _is_gateway(target: str) -> bool:
+    key = Key("urlMaps", naming.GLOBAL, naming.last(target) or "")
+    return target == naming.reference(key) and naming.gateway_of(key) is not None
 
 
 def _is_own(request_id: str) -> bool:

@@ -7,15 +7,16 @@ room left, and no way back. Invariant: nothing is refused here that makes nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 
-from infra.fleet.model import Body
+from infra.fleet.model import Body, Key
 from infra.fleet.pending_routes import PendingRoute, in_order
 from infra.fleet.resources import map_limits, url_map
 from infra.fleet.resources.map_draft import MapDraft
 from infra.fleet.resources.map_limits import NEW_SHARE, Amounts, Meter, too_full
 from infra.fleet.resources.url_map import Route
+from rollout import moves
 from rollout.model import FULL_WEIGHT, Observed, Problem, Rollout, Stepping
 from rollout.targets import plan_of
 
@@ -23,20 +24,25 @@ COUNT_PENDING = Fraction(1, 2)
 """Of a gateway that is emptier than this, what others are about to add is not read."""
 
 
-def routes_of(rollout: Rollout, model: str, observed: Observed) -> tuple[Route, ...]:
-    """The routes that the model has in the course of a rollout, each with all cohorts so far."""
-    return tuple(dict.fromkeys(_routes(rollout, model, observed)))
+def routes_of(rollout: Rollout, model: str, observed: Observed) -> Mapping[Key, tuple[Route, ...]]:
+    """The routes that the model has in the course of a rollout, by URL map, each with all cohorts
+    so far.
+    """
+    found: dict[Key, tuple[Route, ...]] = {}
+    for key, route in dict.fromkeys(_routes(rollout, model, observed)):
+        found[key] = (*found.get(key, ()), route)
+    return found
 
 
-def _routes(rollout: Rollout, model: str, observed: Observed) -> Iterator[Route]:
+def _routes(rollout: Rollout, model: str, observed: Observed) -> Iterator[tuple[Key, Route]]:
     if not isinstance(rollout.phase, Stepping):
         return
     swap, strategy, steps = plan_of(rollout)
     for number in range(len(steps)):
         for weight in (1, FULL_WEIGHT):
             at = Stepping(number, rollout.phase.since, weight, granted=number + 1)
-            if traffic := strategy.target(swap, at, observed).traffic:
-                yield url_map.desired(model, traffic)
+            traffic = moves.in_both(rollout, strategy.target(swap, at, observed))
+            yield from url_map.routes_of(model, traffic).items()
 
 
 def lacks_room(

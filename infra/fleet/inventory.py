@@ -15,6 +15,11 @@ GLOBAL: tuple[Collection, ...] = ("instanceTemplates", "healthChecks", "backendS
 OF_MODELS: tuple[Collection, ...] = (*REGIONAL, *GLOBAL)
 
 
+def is_url_map(key: Key) -> bool:
+    """Whether a key is the URL map of a gateway, in which any model may have a route."""
+    return key.collection == "urlMaps" and naming.gateway_of(key) is not None
+
+
 def owned_by_model(found: Mapping[Key, Body], models: Iterable[str]) -> dict[str, dict[Key, Body]]:
     """The resources of each model. A resource belongs to a model if both its name and its
     description say so.

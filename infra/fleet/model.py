@@ -46,7 +46,7 @@ class ReadSet:
     """What one observation reads: the bodies of `keys`, the managed instances of `groups`, and the
     health of the backends of `healths` (backend services). The groups are in `keys` too, and so are
     the backend services, unless an earlier observation read them. `leftovers_of`: the model whose
-    templates and health checks are listed as well, whatever their number.
+    templates and health checks are listed as well, whatever their number, and so are the URL maps.
     """
 
     keys: tuple[Key, ...]

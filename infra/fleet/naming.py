@@ -15,6 +15,7 @@ A model's name has at most 40 characters, so a resource's has at most 59.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import get_args
 
@@ -40,13 +41,86 @@ _IN_URLS: dict[Collection, str] = {
     "globalAddresses": "addresses",
 }
 
-GATEWAY = Key("urlMaps", GLOBAL, "slipway-gateway")
-GATEWAY_DEFAULT = Key("backendServices", GLOBAL, "slipway-gateway-default")
-GATEWAY_ADDRESS = Key("globalAddresses", GLOBAL, "slipway-gateway")
-GATEWAY_HTTP_PROXY = Key("targetHttpProxies", GLOBAL, "slipway-gateway-http")
-GATEWAY_HTTPS_PROXY = Key("targetHttpsProxies", GLOBAL, "slipway-gateway-https")
-GATEWAY_HTTP_RULE = Key("globalForwardingRules", GLOBAL, "slipway-gateway-http")
-GATEWAY_HTTPS_RULE = Key("globalForwardingRules", GLOBAL, "slipway-gateway-https")
+
+@dataclass(frozen=True)
+class Gateway:
+    """The parts of a gateway; that without a name is the shared one."""
+
+    name: str = ""
+
+    @property
+    def prefix(self) -> str:
+        return f"{PREFIX}gateway-{self.name}" if self.name else f"{PREFIX}gateway"
+
+    @property
+    def url_map(self) -> Key:
+        return Key("urlMaps", GLOBAL, self.prefix)
+
+    @property
+    def default(self) -> Key:
+        return Key("backendServices", GLOBAL, f"{self.prefix}-default")
+
+    @property
+    def address(self) -> Key:
+        return Key("globalAddresses", GLOBAL, self.prefix)
+
+    @property
+    def http_proxy(self) -> Key:
+        return Key("targetHttpProxies", GLOBAL, f"{self.prefix}-http")
+
+    @property
+    def https_proxy(self) -> Key:
+        return Key("targetHttpsProxies", GLOBAL, f"{self.prefix}-https")
+
+    @property
+    def http_rule(self) -> Key:
+        return Key("globalForwardingRules", GLOBAL, f"{self.prefix}-http")
+
+    @property
+    def https_rule(self) -> Key:
+        return Key("globalForwardingRules", GLOBAL, f"{self.prefix}-https")
+
+
+SHARED = Gateway()
+GATEWAY, GATEWAY_DEFAULT, GATEWAY_ADDRESS = SHARED.url_map, SHARED.default, SHARED.address
+GATEWAY_HTTP_PROXY, GATEWAY_HTTPS_PROXY = SHARED.http_proxy, SHARED.https_proxy
+GATEWAY_HTTP_RULE, GATEWAY_HTTPS_RULE = SHARED.http_rule, SHARED.https_rule
+URL_MAP_FILTER = f'name eq "{PREFIX}gateway(-.*)?"'
+"""The list filter for the URL maps of all gateways."""
+_GATEWAY_PARTS: dict[Collection, str] = {
+    "urlMaps": "",
+    "globalAddresses": "",
+    "backendServices": "-default",
+    "targetHttpProxies": "-http",
+    "targetHttpsProxies": "-https",
+    "globalForwardingRules": "-https?",
+}
+
+
+@lru_cache(maxsize=4096)
+def gateway_of(key: Key) -> Gateway | None:
+    """The gateway that a key is a part of, by its name alone."""
+    ending = _GATEWAY_PARTS.get(key.collection)
+    if ending is None:
+        return None
+    found = re.fullmatch(f"{PREFIX}gateway(?:-(.+?))?{ending}", key.name)
+    return Gateway(found[1] or "") if found else None
+
+
+def gateway_name(key: Key) -> str:
+    """The name of the gateway that a key is a part of; empty for the shared one."""
+    found = gateway_of(key)
+    return found.name if found else ""
+
+
+def url_map(body: Body) -> Key:
+    """The key of a URL map that was read."""
+    return Key("urlMaps", GLOBAL, str(body.get("name", GATEWAY.name)))
+
+
+def gateway_named(name: str | None) -> Gateway:
+    """That of `traffic.gateway`."""
+    return Gateway(name or "")
 
 
 # ---- Keys

@@ -11,9 +11,21 @@ from collections.abc import Iterator, Mapping
 
 from infra.compute.errors import classify_instance_error
 from infra.fleet import naming
+from infra.fleet.inventory import is_url_map
 from infra.fleet.model import Body, Key, Snapshot
+from infra.fleet.naming import SHARED, Gateway
 from infra.fleet.resources import url_map
-from rollout.model import Bounds, Colour, GroupView, Health, Instance, Observed, Problem, Target
+from rollout.model import (
+    Bounds,
+    Colour,
+    GroupView,
+    Health,
+    Instance,
+    Observed,
+    Problem,
+    Target,
+    TrafficWeight,
+)
 
 _BALANCER_HEALTH: Mapping[str, Health] = {"HEALTHY": "healthy", "UNHEALTHY": "unhealthy"}
 # TIMEOUT: no connection, or no answer in time. The check itself counts that as a failure.
@@ -36,10 +48,17 @@ def observe(snapshot: Snapshot, model: str) -> Observed:
             groups.append(_group(snapshot, model, colour, key, body))
         else:
             others.append(naming.reference(key))
-    gateway = snapshot.bodies.get(naming.GATEWAY)
-    if gateway is not None and url_map.drift(None, model, gateway):
-        others.append(f"route in {naming.reference(naming.GATEWAY)}")
+    for key, body in url_maps(snapshot).items():
+        if url_map.drift(None, model, body):
+            others.append(f"route in {naming.reference(key)}")
     return Observed(tuple(groups), tuple(others))
+
+
+def url_maps(snapshot: Snapshot) -> dict[Key, Body]:
+    """The URL maps of the gateways, as far as they were read and exist."""
+    return {
+        key: body for key, body in snapshot.bodies.items() if body is not None and is_url_map(key)
+    }
 
 
 def _by_key(item: tuple[Key, Body]) -> Key:
@@ -128,21 +147,31 @@ def _liveness_health(managed: Body) -> Health:
 
 
 def is_routed(target: Target, snapshot: Snapshot) -> bool:
-    """Whether the URL map has the target's weights, cohorts and mirror, or no route if the target
-    has none. With all requests to a single group there is nothing to wait for.
+    """Whether the URL maps have the target's weights, cohorts and mirror, or no route if the target
+    has none. With all requests to a single group by one gateway there is nothing to wait for.
     """
-    gateway, traffic = snapshot.bodies.get(naming.GATEWAY), target.traffic
+    maps, traffic = url_maps(snapshot), target.traffic
     if traffic is None:
-        return gateway is None or url_map.drift(None, target.model, gateway) is None
-    if not (len(traffic.weights) > 1 or traffic.cohorts or traffic.mirror):
+        return not any(url_map.drift(None, target.model, body) for body in maps.values())
+    if not (len(traffic.weights) > 1 or traffic.cohorts or traffic.mirror or traffic.also):
         return True
-    route = url_map.desired(target.model, traffic)
-    return gateway is not None and url_map.drift(route, target.model, gateway) is None
+    return all(
+        key in maps and url_map.drift(route, target.model, maps[key]) is None
+        for key, route in url_map.routes_of(target.model, traffic).items()
+    )
 
 
-def outputs(snapshot: Snapshot, model: str, group: Colour | None) -> dict[str, str]:
+def routed_weights(snapshot: Snapshot, model: str) -> tuple[TrafficWeight, ...]:
+    """How the model's requests are split, in the first gateway that has a route to it."""
+    found = (url_map.weights(model, body) for body in url_maps(snapshot).values())
+    return next(filter(None, found), ())
+
+
+def outputs(
+    snapshot: Snapshot, model: str, group: Colour | None, gateway: Gateway = SHARED
+) -> dict[str, str]:
     """Where the model is, as far as it exists: `instance_group_url` and `backend_service_url` of
-    the given group, and the gateway's `address`.
+    the given group, the gateway's `address`, and its name unless it is the shared one.
     """
     found: dict[str, str] = {}
     name = naming.group_name(model, group) if group else ""
@@ -153,7 +182,10 @@ def outputs(snapshot: Snapshot, model: str, group: Colour | None) -> dict[str, s
             found.setdefault("instance_group_url", str(body["instanceGroup"]))
         elif key.collection == "backendServices" and body.get("selfLink"):
             found.setdefault("backend_service_url", str(body["selfLink"]))
-    address = (snapshot.bodies.get(naming.GATEWAY_ADDRESS) or {}).get("address")
-    if address and "backend_service_url" in found:
+    if "backend_service_url" not in found:
+        return found
+    if gateway.name:
+        found["gateway"] = gateway.name
+    if address := (snapshot.bodies.get(gateway.address) or {}).get("address"):
         found["address"] = str(address)
     return found

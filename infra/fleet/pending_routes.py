@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from infra.fleet import naming
-from infra.fleet.model import Action, Body
+from infra.fleet.model import Action, Body, Key
+from infra.fleet.naming import Gateway
 from infra.fleet.resources import map_limits, url_map
 from infra.fleet.resources.map_draft import MapDraft
 from infra.fleet.resources.map_limits import Amounts, Meter, too_full
@@ -22,8 +23,8 @@ from rollout.model import Phase, Problem, Retiring, RollingBack, TrafficTarget
 
 @dataclass(frozen=True)
 class PendingRoute:
-    """The route that the decision saved at `revision` asks for (None: no route any more). `problem`
-    says why the map cannot have it.
+    """What the decision saved at `revision` asks of one gateway, the shared one without a name: the
+    route that `traffic` has there, if any. `problem` says why the map cannot have it.
     """
 
     model: str
@@ -32,10 +33,15 @@ class PendingRoute:
     is_first: bool
     requested_at: datetime
     problem: Problem | None = None
+    gateway: str = ""
 
     @property
     def route(self) -> url_map.Route | None:
-        return url_map.desired(self.model, self.traffic) if self.traffic else None
+        return url_map.routes_of(self.model, self.traffic).get(self.url_map)
+
+    @property
+    def url_map(self) -> Key:
+        return Gateway(self.gateway).url_map
 
 
 def goes_first(phase: Phase, traffic: TrafficTarget | None) -> bool:
@@ -102,4 +108,4 @@ def _action(observed: Body, body: Body, reasons: list[str]) -> Action | None:
         return None
     fingerprint = observed.get("fingerprint", "")
     why = "; ".join(reasons)
-    return Action(naming.GATEWAY, "update", body, why, based_on=fingerprint)
+    return Action(naming.url_map(observed), "update", body, why, based_on=fingerprint)

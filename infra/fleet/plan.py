@@ -17,10 +17,10 @@ and reported in `Plan.problems`, and so is everything that depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from infra.fleet import deletions, naming
+from infra.fleet import deletions, naming, observe
 from infra.fleet.model import Action, Body, Collection, DesiredResource, Key, Plan, Snapshot
 from infra.fleet.resources import (
     autoscaler,
@@ -31,7 +31,7 @@ from infra.fleet.resources import (
     instance_template,
     url_map,
 )
-from rollout.model import Problem, Target
+from rollout.model import Problem, Release, Target
 
 Update = Callable[[DesiredResource, Body], tuple[Action | Problem, ...]]
 
@@ -50,11 +50,11 @@ _UPDATES: dict[Collection, Update] = {
 @dataclass(frozen=True)
 class DesiredFleet:
     """A target in Compute Engine's terms: resources in an order in which they could be inserted,
-    and the route.
+    and the route by URL map.
     """
 
     resources: tuple[DesiredResource, ...]
-    route: url_map.Route | None
+    routes: Mapping[Key, url_map.Route]
 
 
 def desired_fleet(target: Target) -> DesiredFleet:
@@ -66,16 +66,22 @@ def desired_fleet(target: Target) -> DesiredFleet:
         share.release.template: share.release for group in target.groups for share in group.shares
     }
     exposed = [group for group in target.groups if group.settings.spec.traffic.is_exposed]
+    fronts = (traffic.settings, *traffic.also) if traffic else ()
     resources = (
         *(instance_template.desired(model, release) for release in releases.values()),
         *(health_check.live(model, group) for group in target.groups),
         *(health_check.ready(model, group) for group in exposed),
-        *(gateway.desired(traffic.settings.spec.traffic.certificate) if traffic else ()),
+        *(part for settings in fronts for part in _front(settings)),
         *(instance_group.desired(model, group) for group in target.groups),
         *(autoscaler.desired(model, group) for group in target.groups),
         *(backend_service.desired(model, group) for group in exposed),
     )
-    return DesiredFleet(resources, url_map.desired(model, traffic) if traffic else None)
+    return DesiredFleet(resources, url_map.routes_of(model, traffic))
+
+
+def _front(settings: Release) -> tuple[DesiredResource, ...]:
+    traffic = settings.spec.traffic
+    return gateway.desired(traffic.certificate, naming.gateway_named(traffic.gateway))
 
 
 # ---- The plan
@@ -104,16 +110,20 @@ class _Draft:
         return tuple(key for key in dict.fromkeys(keys) if key in inserts)
 
 
-def plan(target: Target, snapshot: Snapshot, routes: url_map.Routes | None = None) -> Plan:
+def plan(
+    target: Target, snapshot: Snapshot, indexes: Mapping[Key, url_map.Routes] | None = None
+) -> Plan:
     """The actions that bring the snapshot to the target. Raises `KeyError` if the
-    snapshot lacks something that decides it. `routes` is an index of the snapshot's URL map, made
+    snapshot lacks something that decides it. `indexes` are those of the snapshot's URL maps, made
     once for many models.
     """
     fleet, draft = desired_fleet(target), _Draft()
     _refuse_moves(draft, target, snapshot)
     for desired in fleet.resources:
         _insert_or_update(draft, desired, target.model, snapshot)
-    _plan_route(draft, fleet.route, target.model, snapshot, routes)
+    for key in sorted({*fleet.routes, *observe.url_maps(snapshot)}):
+        route = fleet.routes.get(key)
+        _plan_route(draft, key, route, target.model, snapshot, (indexes or {}).get(key))
     if target.is_draining:
         return Plan(tuple(draft.actions), tuple(draft.problems))
     keys = frozenset(desired.key for desired in fleet.resources)
@@ -150,8 +160,9 @@ def _refuse_moves(draft: _Draft, target: Target, snapshot: Snapshot) -> None:
 def _insert_or_update(
     draft: _Draft, desired: DesiredResource, model: str, snapshot: Snapshot
 ) -> None:
-    is_shared = gateway.is_part(desired.key)
-    if is_shared and desired.key not in snapshot.bodies and snapshot.bodies[naming.GATEWAY]:
+    front = naming.gateway_of(desired.key)
+    is_shared = front is not None
+    if front and desired.key not in snapshot.bodies and snapshot.bodies[front.url_map]:
         return  # not read, which is allowed once the gateway exists
     observed = snapshot.bodies[desired.key]
     after = draft.inserted(desired.after)
@@ -177,15 +188,14 @@ def _not_owned(key: Key) -> Problem:
 
 def _plan_route(
     draft: _Draft,
+    key: Key,
     route: url_map.Route | None,
     model: str,
     snapshot: Snapshot,
     routes: url_map.Routes | None,
 ) -> None:
-    """The model's route, once its backend services exist."""
-    if route is None and naming.GATEWAY not in snapshot.bodies:
-        return
-    observed = snapshot.bodies[naming.GATEWAY]
+    """The model's route in one URL map, once its backend services exist."""
+    observed = snapshot.bodies[key]
     if observed is None or not naming.is_gateway(observed):
         return
     services = route.services if route else ()

@@ -11,10 +11,12 @@ releases and groups in play, so that a snapshot serves whatever target they lead
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from infra.fleet import naming
 from infra.fleet.model import Body, Key, ReadSet
+from infra.fleet.naming import SHARED, Gateway
 from infra.fleet.resources import gateway
 from rollout.model import Colour, Desired, Release, Rollout
 from rollout.strategies import strategy_of, swap_of
@@ -27,6 +29,8 @@ class Scope:
     model: str
     releases: tuple[Release, ...]
     colours: tuple[Colour, ...]
+    left: tuple[Release, ...] = ()
+    """Releases whose gateways may still have a route of the model."""
 
     @property
     def regions(self) -> tuple[str, ...]:
@@ -37,11 +41,26 @@ class Scope:
         return any(release.spec.traffic.is_exposed for release in self.releases)
 
     @property
-    def certificate(self) -> str | None:
-        exposed = (
-            release.spec.traffic for release in self.releases if release.spec.traffic.is_exposed
-        )
-        return next((traffic.certificate for traffic in exposed if traffic.certificate), None)
+    def gateways(self) -> tuple[Gateway, ...]:
+        """Those of its releases; else the shared one."""
+        found = (each.spec.traffic for each in (*self.releases, *self.left))
+        named = (naming.gateway_named(each.gateway) for each in found if each.is_exposed)
+        return tuple(dict.fromkeys(named)) or (SHARED,)
+
+    @property
+    def url_maps(self) -> tuple[Key, ...]:
+        return tuple(gateway.url_map for gateway in self.gateways)
+
+    @property
+    def fronts(self) -> tuple[tuple[Gateway, str | None], ...]:
+        """Each gateway with the certificate that it needs."""
+        found: dict[Gateway, str | None] = {}
+        for release in self.releases:
+            traffic = release.spec.traffic
+            if traffic.is_exposed:
+                named = naming.gateway_named(traffic.gateway)
+                found[named] = found.get(named) or traffic.certificate
+        return tuple(found.items())
 
 
 def scope_of(rollout: Rollout, desired: Desired) -> Scope:
@@ -53,7 +72,8 @@ def scope_of(rollout: Rollout, desired: Desired) -> Scope:
         colours.append(rollout.kept.colour)
     if coming and coming != rollout.stable:
         colours.append(strategy_of(coming).candidate_group(swap_of(rollout, coming)))
-    return Scope(desired.model, releases, tuple(dict.fromkeys(colours)))
+    left = tuple(each.release for each in rollout.moved)
+    return Scope(desired.model, releases, tuple(dict.fromkeys(colours)), left)
 
 
 def full_reads(scope: Scope, *, sweep: bool = False, with_gateway: bool = True) -> ReadSet:
@@ -73,8 +93,8 @@ def full_reads(scope: Scope, *, sweep: bool = False, with_gateway: bool = True) 
         *groups,
         *_autoscalers(scope, colours),
         *services,
-        naming.GATEWAY,
-        *(gateway.keys(scope.certificate) if scope.is_exposed and with_gateway else ()),
+        *scope.url_maps,
+        *(_fronts(scope) if with_gateway else ()),
     )
     return ReadSet(
         keys=tuple(dict.fromkeys(keys)),
@@ -89,7 +109,7 @@ def volatile_reads(scope: Scope) -> ReadSet:
     reads = group_reads(scope)
     services = (naming.backend_service(scope.model, colour) for colour in scope.colours)
     scalers = _autoscalers(scope, scope.colours)
-    return replace(reads, keys=(*reads.keys, *scalers, *services, naming.GATEWAY))
+    return replace(reads, keys=(*reads.keys, *scalers, *services, *scope.url_maps))
 
 
 def group_reads(scope: Scope) -> ReadSet:
@@ -103,11 +123,12 @@ def group_reads(scope: Scope) -> ReadSet:
 
 def light_reads(scope: Scope) -> ReadSet:
     """The same for a pass that has read nothing before. While requests are split between two
-    groups, time counts only while the URL map is right, so it is read too.
+    groups, or come by two gateways, time counts only while the URL maps are right, so they are read
+    too.
     """
     reads = group_reads(scope)
-    route = (naming.GATEWAY,) if scope.is_exposed and len(scope.colours) > 1 else ()
-    return replace(reads, keys=(*reads.keys, *route))
+    is_split = scope.is_exposed and (len(scope.colours) > 1 or len(scope.gateways) > 1)
+    return replace(reads, keys=(*reads.keys, *(scope.url_maps if is_split else ())))
 
 
 def usual_backends(project: str, scope: Scope) -> dict[Key, Body]:
@@ -134,6 +155,11 @@ def without(reads: ReadSet, known: ReadSet) -> ReadSet:
         groups=tuple(key for key in reads.groups if key not in known.groups),
         healths=tuple(key for key in reads.healths if key not in known.healths),
     )
+
+
+def _fronts(scope: Scope) -> Iterator[Key]:
+    for front, certificate in scope.fronts:
+        yield from gateway.keys(certificate, front)
 
 
 def _groups(scope: Scope, colours: tuple[Colour, ...]) -> tuple[Key, ...]:

@@ -28,6 +28,7 @@ from rollout.model import (
     Kept,
     LatchedFailure,
     Loan,
+    Moved,
     Pause,
     Phase,
     Progress,
@@ -93,6 +94,7 @@ def to_document(state: ModelState) -> Json:
             "failure": vars(rollout.failure) | {} if rollout.failure else None,
             "starting_since": rollout.starting_since,
             "step_seconds": rollout.step_seconds,
+            "moved": [vars(each) | {"release": _release(each.release)} for each in rollout.moved],
         },
         "capacity_lease": _capacity_lease(rollout.capacity_lease),
         "waiting_for": state.waiting_for,
@@ -161,6 +163,7 @@ def from_document(document: Json) -> ModelState:
             failure=_build(LatchedFailure, rollout["failure"]) if rollout.get("failure") else None,
             starting_since=rollout.get("starting_since"),
             step_seconds=rollout.get("step_seconds"),
+            moved=tuple(_read_moved(each) for each in rollout.get("moved", ())),
         ),
         waiting_for=document["waiting_for"],
         conditions=read_conditions(document["conditions"]),
@@ -329,6 +332,10 @@ def read_kept(document: Json | None) -> Kept | None:
     if document is None:
         return None
     return _build(Kept, document | {"release": release_from_document(document["release"])})
+
+
+def _read_moved(document: Json) -> Moved:
+    return _build(Moved, document | {"release": release_from_document(document["release"])})
 
 
 def counts_to_document(counts: Counts) -> Json:

@@ -88,9 +88,9 @@ def wakeup(model: str, number: int | None = None) -> bytes:
     return json.dumps({"model": model} | numbered).encode()
 
 
-def routes_wakeup() -> bytes:
-    """The data of a wake-up that writes the routes that are pending."""
-    return json.dumps({"routes": True}).encode()
+def routes_wakeup(gateway: str = "") -> bytes:
+    """The data of a wake-up that writes the routes that are pending for a gateway."""
+    return json.dumps({"routes": gateway or True}).encode()
 
 
 def publish_committed(world: World, writes: Iterable[Write]) -> None:

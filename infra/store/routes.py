@@ -1,4 +1,4 @@
-"""Reads and writes pending routes, one document for each model that has one. See
+"""Reads and writes pending routes, one document for each model and gateway that has one. See
 `infra/fleet/pending_routes.py`.
 
 A document exists only until the URL map has its route, or for two minutes after its model last
@@ -25,8 +25,9 @@ VALID = timedelta(minutes=2)
 Json = dict[str, Any]
 
 
-def path(model: str) -> str:
-    return f"{COLLECTION}/{model}"
+def path(model: str, gateway: str = "") -> str:
+    """A model asks for one route in each gateway that it is moved from or to."""
+    return f"{COLLECTION}/{model}@{gateway}" if gateway else f"{COLLECTION}/{model}"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class StoredRoute:
 
     @property
     def path(self) -> str:
-        return path(self.route.model)
+        return path(self.route.model, self.route.gateway)
 
 
 def stored_route(document: Document | None) -> StoredRoute | None:
@@ -61,7 +62,11 @@ def _is_readable(route: PendingRoute) -> bool:
 
 
 def model_of(document: Document) -> str:
-    return document.path.rpartition("/")[2]
+    return document.path.rpartition("/")[2].partition("@")[0]
+
+
+def gateway_of(document: Document) -> str:
+    return document.path.partition("@")[2]
 
 
 def place(document: Document) -> tuple[bool, str]:
@@ -75,7 +80,7 @@ def place(document: Document) -> tuple[bool, str]:
 
 
 def write_route(before: Document | None, route: PendingRoute) -> Write:
-    where, data = path(route.model), to_document(route)
+    where, data = path(route.model, route.gateway), to_document(route)
     return Replace(where, data, before.version) if before else Create(where, data)
 
 
@@ -108,6 +113,7 @@ def to_document(route: PendingRoute) -> Json:
         "requested_at": route.requested_at,
         "traffic": _traffic(traffic) if traffic else None,
         "problem": vars(problem) | {} if problem else None,
+        "gateway": route.gateway,
     }
 
 
@@ -120,6 +126,7 @@ def from_document(document: Mapping[str, Any]) -> PendingRoute:
         document["is_first"],
         document["requested_at"],
         Problem(**problem) if problem else None,
+        document.get("gateway", ""),
     )
 
 
@@ -130,6 +137,7 @@ def _traffic(traffic: TrafficTarget) -> Json:
         "cohorts": [vars(each) | {} for each in traffic.cohorts],
         "mirror": vars(traffic.mirror) | {} if traffic.mirror else None,
         "is_claimed": traffic.is_claimed,
+        "also": [release_to_document(each) for each in traffic.also],
     }
 
 
@@ -141,4 +149,5 @@ def _read_traffic(document: Mapping[str, Any]) -> TrafficTarget:
         tuple(Cohort(**each) for each in document["cohorts"]),
         Mirror(**mirror) if mirror else None,
         document.get("is_claimed", False),
+        tuple(release_from_document(each) for each in document.get("also", ())),
     )

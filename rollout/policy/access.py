@@ -1,4 +1,4 @@
-"""Which identity, network, addresses, hosts and secrets a release may use. Pure.
+"""Which identity, network, addresses, hosts, secrets and gateways a release may use. Pure.
 
 Called by `rollout/policy/checks.py`. Invariant: what the policy does not name is not allowed, so
 that a project without a policy exposes nothing, and runs instances as Slipway's own account only.
@@ -33,6 +33,7 @@ def access_violations(policy: Policy, model: str, spec: Spec) -> tuple[Violation
         *_secrets(policy, model, spec),
         *_boot_image(policy, spec.machine.image),
         *_reservation(policy, model, spec.machine.reservation),
+        *_gateway(policy, model, spec.traffic),
         *_digest(policy, spec.artifact.image),
     )
 
@@ -133,6 +134,12 @@ def _boot_image(policy: Policy, image: str | None) -> Iterator[Violation]:
 def _reservation(policy: Policy, model: str, name: str) -> Iterator[Violation]:
     found = () if name in ("any", "none") else (("machine.reservation", name),)
     return _each(policy.reservations, model, "reservations", found)
+
+
+def _gateway(policy: Policy, model: str, traffic: Traffic) -> Iterator[Violation]:
+    """The shared gateway is for every model that may be exposed."""
+    found = (("traffic.gateway", traffic.gateway),) if traffic.gateway else ()
+    return _each(policy.gateways, model, "gateways", found)
 
 
 def _digest(policy: Policy, image: str | None) -> Iterator[Violation]:

@@ -49,10 +49,10 @@ class Policy:
     `approvers` are public keys (PEM) by the name that a step of kind `approve` gives them.
     `gate_hosts` are the hosts, or their domains, whose evaluation jobs may judge a release; an
     empty list means none. `service_accounts`, `networks`, `external_ip`, `exposure`, `hosts`,
-    `tags`, `secrets` and `reservations` are what a release may use (`rollout/policy/access.py`): an
-    empty list means none. `require_digest`: a publisher names images by digest, never by tag.
-    `stop`: nothing is changed in Compute Engine. `project` is where Slipway runs; a service account
-    without a domain is in it.
+    `tags`, `secrets`, `reservations` and `gateways` are what a release may use
+    (`rollout/policy/access.py`): an empty list means none. `require_digest`: a publisher names
+    images by digest, never by tag. `stop`: nothing is changed in Compute Engine. `project` is where
+    Slipway runs; a service account without a domain is in it.
     """
 
     max_instances: int | None = None
@@ -80,6 +80,7 @@ class Policy:
     secrets: tuple[str, ...] = ()
     boot_images: tuple[str, ...] = ()
     reservations: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
     require_digest: bool = False
     project: str = field(default="", compare=False)
     prices: Prices = field(default_factory=Prices)
@@ -138,6 +139,7 @@ _FORMS: Mapping[str, tuple[str, str]] = {
         "names such as {model}_token, without version, with * at the end only",
     ),
     "reservations": (_pattern("a-z0-9.:/-"), "names such as block-7, with * at the end only"),
+    "gateways": (_pattern("a-z0-9-"), "names such as edge, with * at the end only"),
 }
 """By list, how each of its names must look, so that none is one that nothing can have."""
 

@@ -418,6 +418,12 @@ class Traffic(Section):
     certificate: types.Certificate | None = Field(
         default=None, description="Certificate for HTTPS; none: HTTP only"
     )
+    gateway: types.GatewayName | None = Field(
+        default=None,
+        description="Gateway that the model is behind, if the policy allows that name; it is made"
+        " for its first model. None: the shared one. A release that changes it moves the model,"
+        " and both gateways serve until it has baked",
+    )
     preview_host: types.PreviewHost | None = Field(
         default=None,
         description="Host whose requests all go to the new release from a `preview` step on, until"
@@ -633,6 +639,7 @@ _LATER_FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("serving", "metrics_port", None),
     ("traffic", "preview_host", None),
     ("traffic", "mirror_safe", False),
+    ("traffic", "gateway", None),
 )
 """Fields that releases were accepted without, and their defaults: with these they keep their
 digest."""

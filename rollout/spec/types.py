@@ -162,6 +162,10 @@ def is_model_name(text: str) -> bool:
     return re.fullmatch(_MODEL_NAME, text) is not None
 
 
+def is_gateway_name(text: str) -> bool:
+    return re.fullmatch(_GATEWAY_NAME, text) is not None
+
+
 def is_version(text: str) -> bool:
     return re.fullmatch(_VERSION, text) is not None
 
@@ -331,6 +335,12 @@ PreviewHost = Annotated[
     str,
     Field(max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})+$"),
     Allowed("a lower-case host name with a dot, without port"),
+]
+_GATEWAY_NAME = r"^[a-z]([-a-z0-9]{0,28}[a-z0-9])?$"
+GatewayName = Annotated[
+    str,
+    Field(pattern=_GATEWAY_NAME),
+    Allowed("1 to 30 lower-case letters, digits and hyphens, starting with a letter"),
 ]
 HeaderName = Annotated[
     str,

@@ -16,6 +16,7 @@ from infra import wiring
 from infra.compute.client import EVERYWHERE, Compute
 from infra.compute.endpoints import ENDPOINTS
 from infra.compute.errors import AlreadyExists, Conflict, NotFound, Refused, Retry
+from infra.fleet import naming
 from infra.fleet.model import Action, Body, Collection, Key, ReadSet
 from tests.infra import cloud as given
 from tests.infra.cloud import (
@@ -93,7 +94,8 @@ def test_one_observation_reads_bodies_instances_templates_and_health(model: Worl
         leftovers_of="tiny",
     )
     seen = model.compute.observe(reads)
-    assert {key for key, body in seen.bodies.items() if body} == {GROUP, SERVICE, CHECK, TEMPLATE}
+    found = {key for key, body in seen.bodies.items() if body}
+    assert found == {GROUP, SERVICE, CHECK, TEMPLATE, naming.GATEWAY}
     assert [each["instanceStatus"] for each in seen.instances[GROUP]] == ["RUNNING"] * 3
     assert [each["healthState"] for each in seen.health[SERVICE][0]["healthStatus"]] == [
         "HEALTHY"

@@ -45,6 +45,7 @@ from rollout.model import (
     Kept,
     LatchedFailure,
     Loan,
+    Moved,
     Observed,
     Pause,
     Phase,
@@ -183,6 +184,7 @@ FULL = ModelState(
         failure=LatchedFailure("gate", "http_errors: 37 of 1,500", at(3)),
         starting_since=at(3),
         step_seconds=75,
+        moved=(Moved(ONE, at(15), is_leaving=True),),
     ),
     conditions=(Condition("Paused", "paused by ann", at(9)),),
     outputs={"group": "https://example.com/group"},
@@ -342,6 +344,7 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
             "failure": {"reason": "gate", "why": "http_errors: 37 of 1,500", "since": at(3)},
             "starting_since": at(3),
             "step_seconds": 75,
+            "moved": [{"release": stored(ONE), "since": at(15), "is_leaving": True}],
             "steps_digest": "0123456789ab",
             "begun_at": at(0),
             "progress": {

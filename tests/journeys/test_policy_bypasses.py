@@ -53,6 +53,7 @@ ACCESS: dict[str, tuple[Any, str]] = {
     "tags": (["other"], "machine.tags"),
     "secrets": (["other"], "artifact.secrets.TOKEN"),
     "reservations": (["other"], "machine.reservation"),
+    "gateways": (["other"], "traffic.gateway"),
 }
 POLICIES = [pytest.param({name: value}, path, id=name) for name, (value, path) in CAPS.items()]
 SIGNED = {
@@ -64,7 +65,7 @@ SIGNED = {
 
 def publish(story: Scenario, version: str = "1", **more: Any) -> None:
     sections: dict[str, Any] = {"artifact": SIGNED, "scaling": SCALING, "machine": GPUS}
-    sections |= {"placement": GPU_ZONES}
+    sections |= {"placement": GPU_ZONES, "traffic": {"gateway": "edge"}}
     story.when_released(version, **(sections | more))
 
 

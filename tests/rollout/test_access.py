@@ -74,6 +74,10 @@ ALLOWED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     *(({"images": ["i"]}, {"machine": {"image": image}}) for image in DEFAULT_BOOT_IMAGES[::2]),
     ({}, {"machine": {"reservation": "none"}}),
     ({"reservations": ["block-*"]}, {"machine": {"reservation": "block-7"}}),
+    (
+        {"gateways": ["edge-*"], "exposure": ["external"], "hosts": ["*"]},
+        {"traffic": {"exposure": "external", "gateway": "edge-2"}},
+    ),
     ({"require_digest": True}, {"artifact": {"startup_script": "true"}}),
     ({"require_digest": True}, {"artifact": {"image": f"i:1@sha256:{'0' * 64}"}}),
 ]
@@ -147,6 +151,11 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         {"tags": ["web"]},
         {"machine": {"tags": ["web", "webs"]}},
         "machine.tags: policy allows web; got webs",
+    ),
+    (
+        {"exposure": ["external"], "hosts": ["*"]},
+        {"traffic": {"gateway": "edge"}},
+        "traffic.gateway: policy allows no gateways; got edge",
     ),
     (
         {"secrets": ["{model}_*"]},

@@ -12,8 +12,8 @@ from rollout.policy.prices import Prices, load_prices
 from tests.rollout.policies import PRICES, spec
 
 KNOWN = (
-    "accelerator_types, approvers, boot_images, exposure, external_ip, freezes, gate_hosts, hosts,"
-    " images, machine_types, max_accelerators, max_cost_per_hour, max_instances,"
+    "accelerator_types, approvers, boot_images, exposure, external_ip, freezes, gate_hosts,"
+    " gateways, hosts, images, machine_types, max_accelerators, max_cost_per_hour, max_instances,"
     " max_project_accelerators, max_project_cost_per_hour, max_project_instances, networks,"
     " regions, registries, require_digest, reservations, secrets, service_accounts, signers, stop,"
     " tags"

@@ -1,10 +1,10 @@
-"""The shared gateway: an address, forwarding rules, proxies, a URL map, and a default backend
-service without backends. Pure.
+"""A gateway: an address, forwarding rules, proxies, a URL map, and a default backend service
+without backends. Pure.
 
-The first exposed model inserts it, and no model deletes it. Requests that match no route go to the
-empty backend service and get an error. Only three things are repaired: a proxy's URL map, a rule's
-target, and that a named certificate is in the list. The list's other certificates and the map's
-default service are left as they are.
+Models share one, and `traffic.gateway` names others. The first exposed model inserts it, and no
+model deletes it. Requests that match no route go to the empty backend service and get an error.
+Only three things are repaired: a proxy's URL map, a rule's target, and that a named certificate is
+in the list. The list's other certificates and the map's default service are left as they are.
 
     default backend service ──> url map ──> proxy ──> forwarding rule
                                          address ──┘
@@ -14,51 +14,39 @@ from __future__ import annotations
 
 from infra.fleet import naming
 from infra.fleet.model import Action, Body, DesiredResource, Key
+from infra.fleet.naming import SHARED, Gateway
 from infra.fleet.resources.backend_service import SCHEME
 from infra.fleet.resources.drift import Changes, differences, is_same
 from rollout.model import Problem
 
 MAX_CERTIFICATES = 15
-_PARTS = frozenset(
-    {
-        naming.GATEWAY,
-        naming.GATEWAY_DEFAULT,
-        naming.GATEWAY_ADDRESS,
-        naming.GATEWAY_HTTP_PROXY,
-        naming.GATEWAY_HTTPS_PROXY,
-        naming.GATEWAY_HTTP_RULE,
-        naming.GATEWAY_HTTPS_RULE,
-    }
-)
 
 
-def desired(certificate: str | None) -> tuple[DesiredResource, ...]:
+def desired(certificate: str | None, gateway: Gateway = SHARED) -> tuple[DesiredResource, ...]:
     """The gateway's parts. Those for HTTPS exist only if a certificate is named."""
     plain = (
-        _part(naming.GATEWAY_ADDRESS, {"ipVersion": "IPV4"}),
-        _part(naming.GATEWAY_DEFAULT, {"loadBalancingScheme": SCHEME, "protocol": "HTTP"}),
+        _part(gateway.address, {"ipVersion": "IPV4"}),
+        _part(gateway.default, {"loadBalancingScheme": SCHEME, "protocol": "HTTP"}),
         _part(
-            naming.GATEWAY,
-            {"defaultService": naming.reference(naming.GATEWAY_DEFAULT)},
-            naming.GATEWAY_DEFAULT,
+            gateway.url_map,
+            {"defaultService": naming.reference(gateway.default)},
+            gateway.default,
         ),
-        _part(
-            naming.GATEWAY_HTTP_PROXY, {"urlMap": naming.reference(naming.GATEWAY)}, naming.GATEWAY
-        ),
-        _rule(naming.GATEWAY_HTTP_RULE, naming.GATEWAY_HTTP_PROXY, "80"),
+        _part(gateway.http_proxy, {"urlMap": naming.reference(gateway.url_map)}, gateway.url_map),
+        _rule(gateway.http_rule, gateway.http_proxy, "80", gateway.address),
     )
     if not certificate:
         return plain
-    proxy = {"urlMap": naming.reference(naming.GATEWAY), "sslCertificates": [certificate]}
+    proxy = {"urlMap": naming.reference(gateway.url_map), "sslCertificates": [certificate]}
     return (
         *plain,
-        _part(naming.GATEWAY_HTTPS_PROXY, proxy, naming.GATEWAY),
-        _rule(naming.GATEWAY_HTTPS_RULE, naming.GATEWAY_HTTPS_PROXY, "443"),
+        _part(gateway.https_proxy, proxy, gateway.url_map),
+        _rule(gateway.https_rule, gateway.https_proxy, "443", gateway.address),
     )
 
 
-def keys(certificate: str | None) -> tuple[Key, ...]:
-    return tuple(part.key for part in desired(certificate))
+def keys(certificate: str | None, gateway: Gateway = SHARED) -> tuple[Key, ...]:
+    return tuple(part.key for part in desired(certificate, gateway))
 
 
 def _part(key: Key, body: Body, *after: Key) -> DesiredResource:
@@ -68,21 +56,21 @@ def _part(key: Key, body: Body, *after: Key) -> DesiredResource:
     )
 
 
-def _rule(key: Key, proxy: Key, port: str) -> DesiredResource:
+def _rule(key: Key, proxy: Key, port: str, address: Key) -> DesiredResource:
     body = {
         "target": naming.reference(proxy),
         "portRange": port,
         "IPProtocol": "TCP",
-        "IPAddress": naming.reference(naming.GATEWAY_ADDRESS),
+        "IPAddress": naming.reference(address),
         "loadBalancingScheme": SCHEME,
         "networkTier": "PREMIUM",
     }
-    return _part(key, body, proxy, naming.GATEWAY_ADDRESS)
+    return _part(key, body, proxy, address)
 
 
 def is_part(key: Key) -> bool:
-    """Whether a key is one of the gateway's shared parts."""
-    return key in _PARTS
+    """Whether a key is one of a gateway's shared parts."""
+    return naming.gateway_of(key) is not None
 
 
 def drift(desired: Body, observed: Body) -> Changes:

@@ -14,7 +14,7 @@ can match a header. Source: Compute API reference, urlMaps.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -194,9 +194,21 @@ class Route:
         return {host: tuple(rule for rule in self.rules if rule.host == host) for host in hosts}
 
 
+def routes_of(model: str, target: TrafficTarget | None) -> dict[Key, Route]:
+    """The model's route in each URL map that has it."""
+    if target is None:
+        return {}
+    others = (replace(target, settings=each, is_claimed=False) for each in target.also)
+    return {
+        naming.gateway_named(each.settings.spec.traffic.gateway).url_map: desired(model, each)
+        for each in (*others, target)
+    }
+
+
 def desired(model: str, target: TrafficTarget) -> Route:
-    """The model's route. Its path is `/<model>` unless the release names another one. Its backends
-    are in one order whichever serves, so that a candidate that becomes stable changes nothing.
+    """The model's route in the gateway that its settings name. Its path is `/<model>` unless the
+    release names another one. Its backends are in one order whichever serves, so that a candidate
+    that becomes stable changes nothing.
     """
 
     def service(colour: Colour) -> Key:

@@ -29,6 +29,7 @@ from infra.fleet.resources.route import (
     models_of,
     owns,
     paths_of,
+    routes_of,
     services_of,
 )
 from rollout.model import FULL_WEIGHT, Problem, TrafficWeight
@@ -44,6 +45,7 @@ __all__ = [
     "merge_route",
     "owns",
     "route_drift",
+    "routes_of",
     "update",
     "weights",
 ]
@@ -177,4 +179,4 @@ def update(
     if route and (amount := map_limits.overflow(observed, body)):
         return (map_limits.problem(str(observed.get("name")), amount),)
     fingerprint = observed.get("fingerprint", "")
-    return (Action(naming.GATEWAY, "update", body, why, based_on=fingerprint),)
+    return (Action(naming.url_map(observed), "update", body, why, based_on=fingerprint),)

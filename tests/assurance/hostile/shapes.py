@@ -105,6 +105,7 @@ FULL: dict[str, Any] = {
         "timeout_seconds": 60,
         "certificate": "c",
         "preview_host": "next.example.com",
+        "gateway": "edge",
         "mirror_safe": True,
     },
     "rollout": {
