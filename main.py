@@ -15,8 +15,7 @@ import functions_framework
 from cloudevents.http import CloudEvent
 from flask import Request, current_app, request
 
-from handlers import self_check
-from infra import logs, wiring
+from infra import cold_start, logs, wiring
 from infra.bus import body as bodies
 
 WEBHOOK_BYTES = 256 * 1024 + 1
@@ -113,36 +112,40 @@ def on_refused(refusal: Exception) -> str | tuple[str, int]:
     return "OK"
 
 
-match wiring.function_target():
-    case "on_release":
-        import handlers.release
+with cold_start.fast_imports():
+    from handlers import self_check
 
-        wiring.world().connect("store", "bus")
-    case "on_approval":
-        import handlers.approval
+    match wiring.function_target():
+        case "on_release":
+            import handlers.release
 
-        wiring.world().connect("store", "bus")
-    case "on_alert":
-        import handlers.alert
+            wiring.world().connect("store", "bus")
+        case "on_approval":
+            import handlers.approval
 
-        wiring.world().connect("store", "bus")
-    case "on_artifact":
-        import handlers.artifact
+            wiring.world().connect("store", "bus")
+        case "on_alert":
+            import handlers.alert
 
-        wiring.world().connect("store", "bus")
-    case "on_status":
-        import handlers.status
+            wiring.world().connect("store", "bus")
+        case "on_artifact":
+            import handlers.artifact
 
-        wiring.world().connect("store", "notifier")
-    case "on_webhook":
-        import handlers.webhook
+            wiring.world().connect("store", "bus")
+        case "on_status":
+            import handlers.status
 
-        wiring.world().connect("bus")
-        handlers.webhook.read_webhook_secrets(wiring.webhook_secrets())  # fails at once if wrong
-    case "on_wakeup":
-        import handlers.wakeup
+            wiring.world().connect("store", "notifier")
+        case "on_webhook":
+            import handlers.webhook
 
-        wiring.world().connect("store", "compute", "scheduler")
+            wiring.world().connect("bus")
+            # Fails at once if they are wrong.
+            handlers.webhook.read_webhook_secrets(wiring.webhook_secrets())
+        case "on_wakeup":
+            import handlers.wakeup
+
+            wiring.world().connect("store", "compute", "scheduler")
 
 if instance := wiring.instance():
     from handlers import self_test

@@ -14,7 +14,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +26,7 @@ from infra.bus.envelope import (
     parse_message,
 )
 from infra.wiring import World
+from rollout.deferred import dataclass
 from rollout.sources.decide import NewRelease, releases_for
 from rollout.sources.model import SOURCE_ATTRIBUTE, Ignored, SourceName
 from rollout.sources.settings import DOCUMENT, Route, load_routes

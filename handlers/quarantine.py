@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +20,7 @@ from infra.store import outbox, repository
 from infra.store.documents import intent_to_document
 from infra.store.port import Conflict, Create, Put, Write
 from infra.wiring import World
+from rollout.deferred import dataclass
 from rollout.model import Intent
 from rollout.spec.message import Invalid, decode_json
 from rollout.spec.types import is_model_name, is_version

@@ -16,10 +16,10 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from infra.wiring import World
+from rollout.deferred import dataclass
 from rollout.sources.model import SOURCE_ATTRIBUTE
 
 ARTIFACTS = "model-artifacts"

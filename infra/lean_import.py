@@ -9,9 +9,10 @@ not one of its submodules. Then it runs, in place, and the library is complete:
     lean_import(("lib",), "lib.services.one.client")     lib/__init__.py does not run
     from lib import One                                  now it runs; One is the same class
 
-Used by `infra/bus/pubsub.py` and `infra/store/firestore.py`. A library that is already imported is
-used as it is. Unlike `infra/compute/loader.py`, which builds only some messages of a file, this
-changes no code and keeps no second copy.
+Used by `infra/bus/pubsub.py` and `infra/store/firestore.py`, and by `infra/cold_start.py` for
+modules that few functions need at all. A library that is already imported is used as it is. Unlike
+`infra/compute/loader.py`, which builds only some messages of a file, this changes no code and keeps
+no second copy.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _PACKAGE_NAMES = ("__all__", "__version__")
 
 
 def lean_import(deferred: Sequence[str], *names: str) -> tuple[Any, ...]:
-    """Import the modules `names` without running the `__init__` files of the packages `deferred`,
-    which are listed outermost first.
+    """Import the modules `names` without running those in `deferred`, packages or modules, which
+    are listed outermost first.
     """
     with _lock:
         for package in deferred:
@@ -40,14 +41,15 @@ def lean_import(deferred: Sequence[str], *names: str) -> tuple[Any, ...]:
 
 
 class _Deferred(ModuleType):
-    """A package whose `__init__` has not run yet."""
+    """A package, or a module, whose code has not run yet."""
 
     def __getattr__(self, name: str) -> Any:
         """Import a submodule; for any other name, run `__init__` first."""
         if name.startswith("__") and name not in _PACKAGE_NAMES:
             raise AttributeError(name)
         with _lock:
-            if importlib.util.find_spec(f"{self.__name__}.{name}"):
+            is_package = "__path__" in vars(self)
+            if is_package and importlib.util.find_spec(f"{self.__name__}.{name}"):
                 return importlib.import_module(f"{self.__name__}.{name}")
             if type(self) is _Deferred and self.__spec__ and self.__spec__.loader:
                 self.__class__ = ModuleType  # type: ignore[assignment]  # lookups are ordinary again
@@ -56,11 +58,11 @@ class _Deferred(ModuleType):
 
 
 def _defer(name: str) -> None:
-    """Add the package to `sys.modules` without running it. If `name` is not a package, do nothing
-    and leave it to the import.
+    """Add the module to `sys.modules` without running it. If there is none, leave it to the
+    import.
     """
     spec = importlib.util.find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
+    if spec is None:
         return
     package = importlib.util.module_from_spec(spec)
     package.__class__ = _Deferred

@@ -14,12 +14,14 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from http.client import HTTPException, HTTPSConnection
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from threading import Thread
 from typing import Literal
 from urllib.parse import urlsplit
+
+from rollout.deferred import dataclass
 
 GLOBAL_UNICAST = IPv6Network("2000::/3")
 

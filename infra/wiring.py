@@ -28,13 +28,13 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Literal
 
 from infra.clock import Clock
 from infra.schedule.port import NoScheduler
+from rollout.deferred import dataclass
 from rollout.spec.metrics import PROMETHEUS, MetricsSource
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from rollout.analysis import release_under_test
+from rollout.deferred import dataclass
 from rollout.model import Desired, LatchedFailure, Release, Rollout, Transition, phase_name
 from rollout.transitions import PhaseChange
 

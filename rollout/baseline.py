@@ -6,10 +6,11 @@ them it would never have a verdict, and the rollout would stop at its first step
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rollout.analysis import COMPARISONS, MOST_WINDOWS, source_of, whole_windows
+from rollout.deferred import dataclass
 from rollout.gates.base import duration
 from rollout.gates.burn import History, add_history
 from rollout.gates.record import GateRecord

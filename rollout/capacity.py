@@ -14,8 +14,7 @@ decides. Invariant: a hint refuses nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from rollout.deferred import dataclass
 from rollout.model import CapacityMode, Observed, Release, Rollout, Room, Settled, Stepping
 from rollout.strategies import strategy_of, swap_of
 from rollout.strategies.base import FIRST_GROUP

@@ -6,9 +6,9 @@ Called by each pass with what it observed. Nothing is decided by these counts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+from rollout.deferred import dataclass
 from rollout.model import (
     Desired,
     GroupTarget,

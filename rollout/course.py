@@ -7,10 +7,11 @@ begins or a number exceeds all before, so that it causes few writes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from rollout.counts import Counts
+from rollout.deferred import dataclass
 from rollout.model import Baking, Rollout, Stepping, phase_name
 from rollout.step_controls import awaited_step
 

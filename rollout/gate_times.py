@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from rollout import analysis
+from rollout.deferred import dataclass
 from rollout.gates.clocks import Clock, encode
 from rollout.gates.record import GateRecord
 from rollout.measurements import Counts, WindowAnswer, WindowMeasured, Windows

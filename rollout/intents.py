@@ -14,9 +14,10 @@ on when an intent arrived. A superseded or aborted release does not come back.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 
+from rollout.deferred import dataclass
 from rollout.model import (
     Baking,
     Desired,

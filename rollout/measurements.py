@@ -7,9 +7,10 @@ exception and never 0; each way to fail is an answer of its own kind.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+
+from rollout.deferred import dataclass
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ stored: `Rollout` holds only the phase, since when, and what people requested.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, assert_never
 
+from rollout.deferred import dataclass
 from rollout.measurements import Answer, RequestCount, VerdictAnswer, WindowAnswer
 from rollout.spec.model import Spec
 

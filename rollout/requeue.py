@@ -18,10 +18,10 @@ settled             never; every 60 s while a change is refused, the release is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
 
+from rollout.deferred import dataclass
 from rollout.model import Baking, Decision, Retiring, RollingBack, Rollout, Settled, Stepping
 from rollout.step_controls import awaited_step
 

@@ -12,9 +12,10 @@ silent about what it waits for:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from rollout.deferred import dataclass
 from rollout.gates.base import duration
 from rollout.gates.release_health import observe_release
 from rollout.model import (

@@ -9,9 +9,9 @@ that the autoscaler recommends, converted if both releases declare what one inst
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from rollout.deferred import dataclass
 from rollout.measurements import Answer, CounterReset, Delayed, Measured, RequestCount, Unmeasured
 from rollout.model import FULL_WEIGHT, Colour, Demand, Evidence, GroupView, Release
 from rollout.spec.metrics import instance_rate, needs_rate

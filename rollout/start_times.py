@@ -7,10 +7,10 @@ and its hold is over; with a second group the log says when they were healthy.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 
+from rollout.deferred import dataclass
 from rollout.model import Release, step_name
 from rollout.spec.steps import ApproveStep, PercentStep, Step
 

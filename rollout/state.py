@@ -8,12 +8,13 @@ nothing is written.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 
 from rollout import conditions, requeue
 from rollout.counts import Counts
 from rollout.course import Course
+from rollout.deferred import dataclass
 from rollout.model import Condition, Decision, Desired, Release, Rollout, Settled, Transition
 
 VERIFIED = timedelta(minutes=5)

@@ -7,10 +7,11 @@ transition to record.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rollout import analysis
+from rollout.deferred import dataclass
 from rollout.gates.clocks import decode, encode
 from rollout.gates.record import GateRecord
 from rollout.gates.release_health import ReleaseHealth

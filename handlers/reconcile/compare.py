@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from infra.compute.inventory import Listed, list_of_models
 from infra.fleet import naming
@@ -26,6 +26,7 @@ from infra.fleet.resources import gateway, url_map
 from infra.settings import POLICY, load_project_policy
 from infra.store.settled import SettledModel
 from infra.wiring import World
+from rollout.deferred import dataclass
 from rollout.model import Observed, Target
 from rollout.policy.caps import clamp
 from rollout.policy.policy import Policy

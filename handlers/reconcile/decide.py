@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import is_dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 
@@ -25,6 +25,7 @@ from rollout import restored, stopped
 from rollout.advance import advance
 from rollout.counts import Counts, count, releases_of
 from rollout.course import follow, with_way_back
+from rollout.deferred import dataclass
 from rollout.measurements import VerdictAnswer, WindowAnswer
 from rollout.model import (
     Decision,

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -31,6 +31,7 @@ from infra.store.documents import UnknownSchema, from_document
 from infra.store.port import Conflict, Create, Delete, Document, Replace
 from infra.store.settled import SETTLED_FIELDS, SettledModel, is_settled, read_settled
 from infra.wiring import World
+from rollout.deferred import dataclass
 
 EVERY_MINUTES = 5
 PAGE = 500

@@ -9,7 +9,7 @@ what keeps a late one from acting is the deadline of its loop.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from infra.bus.port import BusError
@@ -17,6 +17,7 @@ from infra.store import outbox, repository
 from infra.store.port import Conflict, StoreError, Unavailable
 from infra.wiring import World
 from rollout import requeue
+from rollout.deferred import dataclass
 from rollout.state import Lease, ModelState, Verified
 
 DURATION = timedelta(seconds=120)

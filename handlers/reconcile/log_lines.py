@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from infra.fleet.model import Applied, Failed, Pending, Result
 from infra.wiring import World
 from rollout.course import seconds_overdue
+from rollout.deferred import dataclass
 from rollout.model import Decision, Transition, phase_name
 from rollout.state import ModelState, release_in_focus
 

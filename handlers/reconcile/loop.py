@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
@@ -59,6 +59,7 @@ from infra.store.repository import StoredState
 from infra.wiring import World
 from rollout import stopped
 from rollout.capacity import needs_room
+from rollout.deferred import dataclass
 from rollout.model import Observed, Problem, Room, Stepping
 from rollout.policy.policy import Policy
 from rollout.policy.stop import Stop

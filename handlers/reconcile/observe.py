@@ -15,7 +15,7 @@ pass and is never older than the loop, which is a minute.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 
 from infra.compute.client import Compute
@@ -23,6 +23,7 @@ from infra.compute.inventory import list_owned
 from infra.fleet import reads
 from infra.fleet.model import Key, ReadSet, Snapshot, merge_snapshots
 from infra.fleet.reads import Scope
+from rollout.deferred import dataclass
 
 NOTHING = Snapshot({})
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from infra.compute.apply import execute, failed_result
@@ -35,6 +35,7 @@ from infra.store.port import (
 )
 from infra.store.routes import StoredRoute
 from infra.wiring import World
+from rollout.deferred import dataclass
 from rollout.model import Problem
 from rollout.policy.stop import Stop
 from rollout.stopped import is_rollback

@@ -21,7 +21,7 @@ from __future__ import annotations
 import logging
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from handlers.reconcile.route_batch import MAX_PENDING, Outcome, Planned, write_pending
@@ -45,6 +45,7 @@ from infra.store.port import (
 )
 from infra.store.routes import StoredRoute
 from infra.wiring import World
+from rollout.deferred import dataclass
 from rollout.model import Problem
 
 WRITER = "settings/route_writer"

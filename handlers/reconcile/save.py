@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from handlers.reconcile import lease, log_lines
@@ -19,6 +19,7 @@ from infra.store.repository import StoredState
 from infra.wiring import World
 from rollout.conditions import observation_failed
 from rollout.counts import Counts
+from rollout.deferred import dataclass
 from rollout.model import Release, Settled, Transition, phase_name
 from rollout.state import ModelState, next_revision, release_in_focus
 

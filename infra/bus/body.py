@@ -13,10 +13,10 @@ import hashlib
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from infra.bus.envelope import MAX_DATA_BYTES, CloudEventLike, Oversize
+from rollout.deferred import dataclass
 
 SMALL_BYTES = 512 * 1024
 """As much is passed on as it is: the largest event in base64, and its attributes."""

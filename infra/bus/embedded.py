@@ -15,7 +15,7 @@ import heapq
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -25,6 +25,7 @@ from infra.bus import validators
 from infra.bus.envelope import PUBLISHED, Message
 from infra.bus.port import BusError, check_outgoing
 from infra.clock import Clock
+from rollout.deferred import dataclass
 
 Handler = Callable[[CloudEvent], None]
 log = logging.getLogger("slipway")

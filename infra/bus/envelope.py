@@ -15,13 +15,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Protocol
 
 from infra.bus import validators
 from infra.bus.validators import display
+from rollout.deferred import dataclass
 from rollout.spec.strict_json import read_json
 from rollout.visible import is_visible
 

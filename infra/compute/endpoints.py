@@ -10,10 +10,11 @@ messages of google-cloud-compute 1.57.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from infra.fleet.model import Collection, Verb
 from infra.fleet.preflight import Catalogue
+from rollout.deferred import dataclass
 
 
 @dataclass(frozen=True)

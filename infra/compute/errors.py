@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, get_args
@@ -31,6 +30,7 @@ from typing import Any, get_args
 from infra.errors import Unavailable
 from infra.fleet import naming
 from infra.fleet.model import Collection
+from rollout.deferred import dataclass
 from rollout.model import Problem, Reason
 
 BACK_OFF_SECONDS = 5.0

@@ -9,12 +9,13 @@ so leftovers are found by their owner.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from infra.compute.client import EVERYWHERE, Compute
 from infra.fleet import naming
 from infra.fleet.inventory import OF_MODELS, REGIONAL, is_url_map, owned_by_model
 from infra.fleet.model import Body, Collection, Key, Snapshot
+from rollout.deferred import dataclass
 
 TEMPLATE_MEMBERS = "description,id,name"
 """A template never changes, so what is in it, by far the most of a list, is not compared."""

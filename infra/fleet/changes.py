@@ -6,11 +6,11 @@ release leads to in the end; the order in which a rollout gets there is in its s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from infra.fleet import naming
 from infra.fleet.model import Action, Collection, Plan
+from rollout.deferred import dataclass
 from rollout.model import Observed, Target
 
 Sign = Literal["+", "~", "-/+", "-"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,6 +29,7 @@ from infra.fleet.preflight import Answers
 from infra.fleet.room import room
 from infra.fleet.whole_plan import whole_plan
 from rollout import capacity, transitions
+from rollout.deferred import dataclass
 from rollout.gate_times import GateTraffic, compares, seconds_to_pass, traffic_of
 from rollout.measurements import Delayed, Unmeasured, WindowAnswer
 from rollout.model import Release, phase_name

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 
 from infra.fleet.resources.instance_group import legal_budget
 from rollout.course import PhaseTime, Prediction
+from rollout.deferred import dataclass
 from rollout.gate_times import GateTraffic, seconds_to_pass
 from rollout.model import (
     FULL_WEIGHT,

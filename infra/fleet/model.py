@@ -8,9 +8,10 @@ partial URLs below the project (`global/healthChecks/x`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
+from rollout.deferred import dataclass
 from rollout.model import Problem
 
 Body = dict[str, Any]

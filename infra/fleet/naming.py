@@ -15,11 +15,11 @@ A model's name has at most 40 characters, so a resource's has at most 59.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import get_args
 
 from infra.fleet.model import Body, Collection, Key
+from rollout.deferred import dataclass
 from rollout.model import Colour
 
 PREFIX = "slipway-"

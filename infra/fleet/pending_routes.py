@@ -9,7 +9,6 @@ blocks no other one.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 
 from infra.fleet import naming
@@ -18,6 +17,7 @@ from infra.fleet.naming import Gateway
 from infra.fleet.resources import map_limits, url_map
 from infra.fleet.resources.map_draft import MapDraft
 from infra.fleet.resources.map_limits import Amounts, Meter, too_full
+from rollout.deferred import dataclass
 from rollout.model import Phase, Problem, Retiring, RollingBack, TrafficTarget
 
 

@@ -18,7 +18,7 @@ and reported in `Plan.problems`, and so is everything that depends on it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from infra.fleet import deletions, naming, observe
 from infra.fleet.model import Action, Body, Collection, DesiredResource, Key, Plan, Snapshot
@@ -31,6 +31,7 @@ from infra.fleet.resources import (
     instance_template,
     url_map,
 )
+from rollout.deferred import dataclass
 from rollout.model import Problem, Release, Target
 
 Update = Callable[[DesiredResource, Body], tuple[Action | Problem, ...]]

@@ -10,11 +10,11 @@ of the disk type and the boot image, and the service account, which Compute Engi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from infra.fleet import naming
 from infra.fleet.model import Body, Plan, Snapshot
+from rollout.deferred import dataclass
 from rollout.model import Problem
 from rollout.spec.model import DEFAULT_NETWORK, Spec
 

@@ -12,12 +12,13 @@ releases and groups in play, so that a snapshot serves whatever target they lead
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from infra.fleet import naming
 from infra.fleet.model import Body, Key, ReadSet
 from infra.fleet.naming import SHARED, Gateway
 from infra.fleet.resources import gateway
+from rollout.deferred import dataclass
 from rollout.model import Colour, Desired, Release, Rollout
 from rollout.strategies import strategy_of, swap_of
 

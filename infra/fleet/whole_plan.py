@@ -7,12 +7,13 @@ Called by `infra/fleet/forecast.py` before a release is published, and by
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from infra.fleet import naming
 from infra.fleet.model import Key, Plan, Snapshot
 from infra.fleet.observe import observe
 from infra.fleet.plan import plan
+from rollout.deferred import dataclass
 from rollout.model import Desired, Release, Rollout, Target
 from rollout.plan_hash import settled_before
 from rollout.policy.caps import clamp

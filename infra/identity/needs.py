@@ -8,10 +8,10 @@ database tests conditions, so a function tests them by use (`handlers/self_test.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
 
 from infra.identity.compute import PERMISSIONS
+from rollout.deferred import dataclass
 
 Kind = Literal["project", "topic", "service account", "queue"]
 PUBLISH = ("pubsub.topics.publish",)

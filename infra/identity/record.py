@@ -7,9 +7,11 @@ it, so what is missing in it has a neutral value, and what is unknown is ignored
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
+
+from rollout.deferred import dataclass
 
 LAST_TICK = "ticks/last"
 FUNCTIONS = "functions"

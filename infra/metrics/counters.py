@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import pairwise
 from typing import assert_never
 
@@ -35,6 +35,7 @@ from infra.metrics.windows import (
     target_of,
 )
 from rollout import measurements
+from rollout.deferred import dataclass
 from rollout.measurements import (
     Counts,
     CountSource,

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from rollout.deferred import dataclass
 from rollout.measurements import Unmeasured
 from rollout.visible import one_line
 

@@ -8,10 +8,10 @@ and raises nothing because of what a source does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from rollout.deferred import dataclass
 from rollout.measurements import Answer, GateQuery, Unmeasured, WindowAnswer
 
 TIMEOUT_SECONDS = 5.0

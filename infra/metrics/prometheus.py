@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -17,6 +16,7 @@ from infra.metrics.fetch import Fetch
 from infra.metrics.port import TIMEOUT_SECONDS, Names, Series, SeriesFound
 from infra.metrics.promql import PromQl
 from infra.metrics.reading import contradiction, other_labels
+from rollout.deferred import dataclass
 from rollout.measurements import (
     Answer,
     CounterReset,

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
 from infra.metrics.port import Names, Series, SeriesFound
 from infra.metrics.windows import MOST_DELAY_SECONDS, Windows
+from rollout.deferred import dataclass
 from rollout.measurements import Delayed, GateQuery, Unmeasured
 from rollout.spec.selectors import Selector
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from infra.metrics.fetch import Answered, short
 from infra.metrics.histograms import slower_of_distributions
 from infra.metrics.windows import Windows
+from rollout.deferred import dataclass
 from rollout.measurements import Counts, Unmeasured
 
 SERVICE = "backend_target_name"

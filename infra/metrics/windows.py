@@ -18,13 +18,13 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import pairwise
 from statistics import median
 
 from infra.metrics.port import Series
+from rollout.deferred import dataclass
 from rollout.measurements import Unmeasured
 
 LOST_SCRAPES = 3

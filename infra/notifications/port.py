@@ -7,10 +7,10 @@ shows no secret in an answer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from rollout.deferred import dataclass
 from rollout.notifications.model import Notification
 from rollout.notifications.settings import Destination
 

@@ -9,11 +9,12 @@ workers one gets the lease.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from infra.store.port import Conflict, Create, Replace, Store
+from rollout.deferred import dataclass
 from rollout.notifications.model import StatusEvent
 from rollout.notifications.settings import Destination
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar, assert_never
 
 from rollout.counts import Counts, ReleaseCount
 from rollout.course import Course, PhaseStart, PhaseTime, Prediction
+from rollout.deferred import dataclass
 from rollout.gates.burn import History
 from rollout.gates.record import GateRecord
 from rollout.gates.statistics import Dispersion, Tally
@@ -296,7 +296,7 @@ def release_to_document(release: Release) -> Json:
 def release_from_document(document: Json) -> Release:
     fields = {name: document[name] for name in Release.__dataclass_fields__ if name in document}
     try:
-        return Release(**fields | {"spec": load(document["spec"])})
+        return Release(**fields | {"spec": load(document["spec"], document.get("digest", ""))})
     except Invalid as unknown:  # not the fault of the message being handled: it must not be refused
         raise UnknownSchema(
             f"the stored spec of release {document.get('version')!r} is not known to this Slipway:"

@@ -13,11 +13,12 @@ directly in a list is refused (Firestore does not support it), and so is a docum
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, Protocol
 
 from infra.errors import Unavailable
+from rollout.deferred import dataclass
 
 __all__ = [
     "Conflict",

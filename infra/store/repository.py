@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +24,7 @@ from infra.store.documents import (
 from infra.store.port import Conflict, Create, Document, Put, Replace, Store, Write
 from rollout.counts import Counts
 from rollout.course import Course
+from rollout.deferred import dataclass
 from rollout.model import Release, Transition, phase_name
 from rollout.state import ModelState
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from infra.fleet.pending_routes import PendingRoute
 from infra.store.documents import UnknownSchema, release_from_document, release_to_document
 from infra.store.port import Create, Document, Replace, Write
+from rollout.deferred import dataclass
 from rollout.model import Cohort, Mirror, Problem, TrafficTarget, TrafficWeight
 
 COLLECTION = "routes"

@@ -8,7 +8,6 @@ half of a document. Invariant: what they do not decide is said so, and never gue
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from infra.store.documents import (
@@ -19,6 +18,7 @@ from infra.store.documents import (
     read_kept,
     release_from_document,
 )
+from rollout.deferred import dataclass
 from rollout.model import Desired, Rollout
 from rollout.state import ModelState
 

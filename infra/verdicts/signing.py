@@ -14,8 +14,9 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from rollout.deferred import dataclass
 
 TOLERANCE = timedelta(minutes=5)
 _PREFIX = "whsec_"

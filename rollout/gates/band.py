@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
+
+from rollout.deferred import dataclass
 
 LEADING_CONSTANT = 0.85
 SMALLEST_SAMPLE = 100

@@ -7,10 +7,10 @@ is `Passed`, `Waiting`, `Failed` or `Inconclusive`. Invariant: missing data neve
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
+from rollout.deferred import dataclass
 from rollout.gates.record import GateRecord
 from rollout.gates.release_health import ReleaseHealth
 from rollout.measurements import RequestCount

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from statistics import NormalDist
 
+from rollout.deferred import dataclass
 from rollout.gates.statistics import (
     PRIOR_WINDOWS,
     RATIOS,

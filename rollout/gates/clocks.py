@@ -19,11 +19,11 @@ The clocks are stored as one short string, since a group may have 2,000 instance
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Literal
 
+from rollout.deferred import dataclass
 from rollout.model import Instance, Loss
 
 State = Literal["starting", "healthy", "silent", "lost", "gone"]

@@ -6,10 +6,11 @@ each step asks anew; the dispersion is that of the whole rollout.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Literal
 
+from rollout.deferred import dataclass
 from rollout.gates.burn import History, Pair
 from rollout.gates.statistics import Dispersion, Tally
 

@@ -6,9 +6,10 @@ Called by `advance` once per pass; gates judge the result.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 
+from rollout.deferred import dataclass
 from rollout.gates.clocks import (
     Clock,
     Clocks,

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from rollout.deferred import dataclass
 
 RATIOS = (1.25, 1.5, 2, 3, 5, 10)
 """The alternatives of a test: by how much the ratio of both rates differs from the hypothesis. The

@@ -14,9 +14,10 @@ A fail stays; every other verdict may change with the next window.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
+from rollout.deferred import dataclass
 from rollout.gates import burn
 from rollout.gates.band import Difference, difference
 from rollout.gates.record import GateRecord, VerdictKind

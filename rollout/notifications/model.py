@@ -6,9 +6,11 @@ Made by `infra/bus/status.py` and `handlers/status.py`, read by the other module
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
+
+from rollout.deferred import dataclass
 
 CONDITIONS: Mapping[str, str] = {
     "Degraded": "degraded",

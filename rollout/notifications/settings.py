@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
+from rollout.deferred import dataclass
 from rollout.notifications.model import StatusEvent
 from rollout.visible import is_visible
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import Any
 
+from rollout.deferred import dataclass
 from rollout.policy.freeze import Freeze, load_freezes
 from rollout.policy.prices import Prices
 from rollout.policy.stop import Stop, load_stop

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import Any
 
+from rollout.deferred import dataclass
 from rollout.spec.machines import FIXED
 from rollout.spec.model import Machine, Spec
 

@@ -10,9 +10,9 @@ does meanwhile. `slipway stop` writes the field and `slipway start` removes it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from rollout.deferred import dataclass
 from rollout.visible import is_visible
 
 FIELDS = ("reason", "by", "since", "rollbacks")

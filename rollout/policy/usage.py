@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 
+from rollout.deferred import dataclass
 from rollout.model import Desired, Release, Rollout
 from rollout.policy.policy import Policy
 from rollout.policy.prices import Prices, cost_per_hour

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from rollout.deferred import dataclass
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from rollout.deferred import dataclass
 from rollout.sources.model import Artifact, Ignored
 from rollout.sources.settings import DOCUMENT, Route, fill
 from rollout.spec.message import Invalid, parse

@@ -4,8 +4,9 @@ about none. Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from rollout.deferred import dataclass
 
 SourceName = Literal[
     "artifact_registry", "cloud_build", "cloud_storage", "hugging_face", "mlflow", "vertex"

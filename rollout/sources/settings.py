@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, get_args
 
+from rollout.deferred import dataclass
 from rollout.sources.model import Artifact, SourceName
 from rollout.spec.message import Invalid, parse
 from rollout.spec.model import Sections

@@ -8,7 +8,8 @@ AutoscalingPolicyScalingSchedule.schedule (its optional year field is not suppor
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from rollout.deferred import dataclass
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")

@@ -8,11 +8,11 @@ start-up time changes with the start-up time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import reduce
 from operator import attrgetter, getitem
 from typing import Any
 
+from rollout.deferred import dataclass
 from rollout.spec.machines import disk_type, fixed_accelerator, is_arm
 from rollout.spec.model import Artifact, Cpu, Sections, Spec, dump
 from rollout.spec.steps import default_steps

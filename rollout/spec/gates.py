@@ -177,25 +177,25 @@ _LATENCY = (
 )
 
 PRESETS: Mapping[str, Gate] = {
-    "http_errors": Gate(),
-    "latency": Gate(),
-    "vllm_errors": Gate(
+    "http_errors": Gate.model_construct(),
+    "latency": Gate.model_construct(),
+    "vllm_errors": Gate.model_construct(
         bad=f'vllm:request_success_total{{{_SELECTED},finished_reason="error"}}',
         total=f"vllm:request_success_total{{{_SELECTED}}}",
     ),
-    "vllm_ttft": Gate(
+    "vllm_ttft": Gate.model_construct(
         histogram=f"vllm:time_to_first_token_seconds_bucket{{{_SELECTED}}}",
         slower_than_seconds=1.0,
     ),
-    "vllm_inter_token": Gate(
+    "vllm_inter_token": Gate.model_construct(
         histogram=f"vllm:inter_token_latency_seconds_bucket{{{_SELECTED}}}",
         slower_than_seconds=0.1,
     ),
-    "vllm_queue": Gate(
+    "vllm_queue": Gate.model_construct(
         histogram=f"vllm:request_queue_time_seconds_bucket{{{_SELECTED}}}",
         slower_than_seconds=1.0,
     ),
-    "triton_errors": Gate(
+    "triton_errors": Gate.model_construct(
         bad=f'nv_inference_request_failure{{{_SELECTED},reason!="CANCELED"}}',
         total=f'{{__name__=~"nv_inference_request_(success|failure)",{_SELECTED}}}',
     ),

@@ -9,7 +9,8 @@ resolved image keeps its tag for people, but its digest decides what runs
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from rollout.deferred import dataclass
 
 DOCKER_HUB = "docker.io"
 _GOOGLE = ("pkg.dev", "gcr.io")

@@ -9,11 +9,12 @@ spec: `parse` validates what it contains, `resolve` the whole spec.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
+from rollout.deferred import dataclass
 from rollout.spec import types
 from rollout.spec.defaults import COMPUTE_DEFAULTS, ProjectDefaults, fill_defaults, inheritable
 from rollout.spec.merge import merge, without_nulls

@@ -9,9 +9,9 @@ that the message gives.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
+from rollout.deferred import dataclass
 from rollout.spec.gates import BALANCER_PRESETS, Gate, kind_of, resolved
 from rollout.spec.model import Machine, Spec
 from rollout.spec.problems import SpecProblem

@@ -21,6 +21,7 @@ from rollout.spec.gates import Analysis, Gate
 from rollout.spec.problems import Invalid
 from rollout.spec.section import Section, at_most
 from rollout.spec.steps import StepField, hold_longest_at_first
+from rollout.spec.stored import Unlike, decode, encode
 from rollout.spec.types import Allowed, DefaultsTo
 from rollout.spec.validation import freeze, validate
 
@@ -104,7 +105,9 @@ class Artifact(Section):
         default=None,
         description="Size of the container's /dev/shm in MiB; none: half of the instance's memory",
     )
-    ulimits: Ulimits = Field(default=Ulimits(), description="Limits of the container's processes")
+    ulimits: Ulimits = Field(
+        default=Ulimits.model_construct(), description="Limits of the container's processes"
+    )
 
 
 class Serving(Section):
@@ -207,7 +210,7 @@ class Machine(Section):
         ]
         | None
     ) = Field(default=None, description="Boot image or image family")
-    disk: Disk = Field(default=Disk(), description="The boot disk")
+    disk: Disk = Field(default=Disk.model_construct(), description="The boot disk")
     service_account: (
         Annotated[types.ServiceAccount, DefaultsTo("`slipway-model` of Slipway's project")] | None
     ) = Field(
@@ -239,7 +242,9 @@ class Machine(Section):
         default={},
         description="Labels of the instances; names that begin with `slipway` are reserved",
     )
-    shielded_vm: ShieldedVm = Field(default=ShieldedVm(), description="Shielded VM settings")
+    shielded_vm: ShieldedVm = Field(
+        default=ShieldedVm.model_construct(), description="Shielded VM settings"
+    )
 
 
 class Placement(Section):
@@ -514,7 +519,9 @@ class RolloutSpec(Section):
         " `latency`, `vllm_errors`, `vllm_ttft`, `vllm_inter_token`, `vllm_queue`,"
         " `triton_errors`",
     )
-    analysis: Analysis = Field(default=Analysis(), description="How the gates judge")
+    analysis: Analysis = Field(
+        default=Analysis.model_construct(), description="How the gates judge"
+    )
     bake_seconds: Annotated[int, Field(ge=0, le=1209600)] = Field(
         default=300, description="How long the new release must stay healthy after the last step"
     )
@@ -570,18 +577,23 @@ class Sections(Section):
     release to inherit from.
     """
 
-    artifact: Artifact = Field(default=Artifact(), description="What runs")
-    serving: Serving = Field(default=Serving(), description="How the model serves requests")
+    artifact: Artifact = Field(default=Artifact.model_construct(), description="What runs")
+    serving: Serving = Field(
+        default=Serving.model_construct(), description="How the model serves requests"
+    )
     machine: Machine = Field(
-        default=Machine(), description="The machine that each instance runs on"
+        default=Machine.model_construct(), description="The machine that each instance runs on"
     )
     placement: Placement = Field(
-        default=Placement(), description="The region and zones of the instances"
+        default=Placement.model_construct(), description="The region and zones of the instances"
     )
-    scaling: Scaling = Field(default=Scaling(), description="How many instances")
-    traffic: Traffic = Field(default=Traffic(), description="How requests reach the model")
+    scaling: Scaling = Field(default=Scaling.model_construct(), description="How many instances")
+    traffic: Traffic = Field(
+        default=Traffic.model_construct(), description="How requests reach the model"
+    )
     rollout: RolloutSpec = Field(
-        default=RolloutSpec(), description="How the next release replaces the current one"
+        default=RolloutSpec.model_construct(),
+        description="How the next release replaces the current one",
     )
 
 
@@ -602,23 +614,39 @@ class Spec(Sections):
 
 def dump(spec: Spec) -> dict[str, Any]:
     """The whole spec as JSON values."""
-    return spec.model_dump(mode="json")
+    document: dict[str, Any] = encode(spec)
+    return document
 
 
-def load(document: Mapping[str, Any]) -> Spec:
+def load(document: Mapping[str, Any], of_digest: str = "") -> Spec:
     """The inverse of `dump`. Raises `Invalid` for a document that is not a spec. Rules between
     fields are not checked again: an accepted spec must stay readable when the rules become
     stricter.
+
+    `of_digest` is the digest with which the spec was accepted. A document that still has it is not
+    validated again.
     """
     try:
-        return _loaded(json.dumps(document, sort_keys=True))
+        return _loaded(json.dumps(document, sort_keys=True), of_digest)
     except (TypeError, ValueError, RecursionError):  # not JSON: `freeze` reports where
         return _read(document)
 
 
 @lru_cache(maxsize=64)  # every pass reads the same few releases
-def _loaded(document: str) -> Spec:
-    return _read(json.loads(document))
+def _loaded(text: str, of_digest: str) -> Spec:
+    document = json.loads(text)
+    return (of_digest and _unchanged(document, of_digest)) or _read(document)
+
+
+def _unchanged(document: object, of_digest: str) -> Spec | None:
+    """The spec as it was accepted; None for a document that is not just that."""
+    try:
+        spec = decode(Spec, document)
+        is_same = digest(spec) == of_digest
+    except (Unlike, AttributeError, KeyError, TypeError):
+        return None
+    beside = (spec.artifact.signature or "", *spec.defaulted)  # the digest does not cover these
+    return spec if is_same and all(isinstance(each, str) for each in beside) else None
 
 
 def _read(document: object) -> Spec:
@@ -634,7 +662,7 @@ _LATER_FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("rollout", "max_seconds_to_roll_back", None),
     ("rollout", "abort_on_alerts", []),
     ("rollout", "gates", {}),
-    ("rollout", "analysis", Analysis().model_dump(mode="json")),
+    ("rollout", "analysis", encode(Analysis.model_construct())),
     ("serving", "requests_per_second", None),
     ("serving", "metrics_port", None),
     ("traffic", "preview_host", None),
@@ -649,7 +677,8 @@ def digest(spec: Spec) -> str:
     """SHA-256 of the spec's canonical JSON, in hex. It depends neither on which values are defaults
     nor on the signature.
     """
-    document = spec.model_dump(mode="json", exclude={"defaulted": True, "artifact": {"signature"}})
+    document = dump(spec)
+    del document["defaulted"], document["artifact"]["signature"]
     for section, field, default in _LATER_FIELDS:
         if document[section][field] == default:
             del document[section][field]

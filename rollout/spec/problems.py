@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from rollout.deferred import dataclass
 
 MAX_PROBLEMS = 50
 MAX_DISPLAYED = 80

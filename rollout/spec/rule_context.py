@@ -6,9 +6,9 @@ Used by `rules.py` and `gate_rules.py` beside this module.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from rollout.deferred import dataclass
 from rollout.spec.model import Sections
 from rollout.spec.problems import SpecProblem
 from rollout.spec.validation import Path

@@ -8,8 +8,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 
 class Section(BaseModel):
+    """What validates a section is built when the first value is validated: a pass, which validates
+    none, does without. So a module must not create one by its constructor when it is imported, but
+    by `model_construct`.
+    """
+
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        defer_build=True,
     )
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from typing import Protocol
 
+from rollout.deferred import dataclass
 from rollout.model import (
     FULL_WEIGHT,
     CapacityMode,
@@ -26,6 +26,7 @@ from rollout.model import (
     TrafficWeight,
 )
 from rollout.spec.steps import Step
+from rollout.spec.stored import encode
 
 __all__ = ["FIRST_GROUP", "Step", "Strategy", "Swap", "all_traffic_to", "steps_digest"]
 
@@ -98,7 +99,9 @@ FIRST_GROUP: Colour = "blue"
 
 def steps_digest(steps: tuple[Step, ...]) -> str:
     """A short hash of the steps. A rollout whose stored hash differs starts its steps again."""
-    dumped = [step.model_dump(mode="json", exclude_none=True) for step in steps]
+    dumped = [
+        {name: value for name, value in encode(step).items() if value is not None} for step in steps
+    ]
     text = json.dumps(dumped, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -12,7 +12,7 @@ from rollout.model import Colour, FleetTarget, GroupTarget, Kept, Observed, Rele
 from rollout.spec.steps import PercentStep, default_steps
 from rollout.strategies.base import FIRST_GROUP, Step, Swap, all_traffic_to
 
-EVERYTHING = PercentStep(percent=100, hold_seconds=0)
+EVERYTHING = PercentStep.model_construct(percent=100, hold_seconds=0)
 
 
 class Rolling:

@@ -317,6 +317,36 @@ def test_an_invalid_spec_document_is_refused() -> None:
         load({})
 
 
+@pytest.mark.parametrize(
+    ("section", "changes", "why"),
+    [
+        ("scaling", {"max": "lots"}, r"scaling\.max: must be an integer"),
+        ("scaling", {"later": 1}, r"scaling\.later: is not a known field"),
+        ("scaling", {"schedules": {"day": {"cron": 1}}}, r"scaling\.schedules\.day\.cron"),
+        ("rollout", {"steps": [{"percent": 5, "weight": 5}]}, "must be of one kind"),
+        ("rollout", {"gates": {"errors": []}}, r"rollout\.gates\.errors"),
+        ("artifact", {"signature": 5}, r"artifact\.signature"),
+    ],
+)
+def test_a_document_that_changed_since_it_was_accepted_is_validated_again(
+    section: str, changes: dict[str, Any], why: str
+) -> None:
+    spec = first()
+    document = dump(spec)
+    assert load(document, digest(spec)) == spec
+    with pytest.raises(Invalid, match=why):
+        load(document | {section: document[section] | changes}, digest(spec))
+    document["scaling"]["max"] += 1
+    assert load(document, digest(spec)).scaling.max == spec.scaling.max + 1
+
+
+def test_a_document_without_fields_that_were_added_later_has_their_defaults() -> None:
+    spec = first()
+    document = dump(spec)
+    del document["rollout"]["gates"], document["serving"]["metrics_port"]
+    assert load(document, digest(spec)) == spec
+
+
 def test_a_printed_spec_hides_possible_secrets() -> None:
     spec = first(
         artifact={

@@ -5,7 +5,6 @@ with whose settings, and where the traffic goes.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -95,24 +94,18 @@ def test_the_digest_of_steps_tells_them_apart_and_never_changes() -> None:
     assert steps_digest((step(10), step(100))) != steps_digest((step(10), step(50), step(100)))
 
 
-def test_the_digest_of_steps_depends_neither_on_the_order_nor_on_the_types_of_their_fields() -> (
-    None
-):
+def test_the_digest_of_steps_does_not_depend_on_the_order_of_their_fields() -> None:
     class HeldStep(PercentStep):
-        hold: timedelta
-        approvers: frozenset[str]
+        room: str
+        ends: str
 
     class SameStep(PercentStep):
-        approvers: frozenset[str]
-        hold: timedelta
+        ends: str
+        room: str
 
-    fields: dict[str, Any] = {
-        "percent": 10,
-        "hold": timedelta(hours=1),
-        "approvers": frozenset({"ann"}),
-    }
+    fields: dict[str, Any] = {"percent": 10, "ends": "late", "room": "a"}
     assert steps_digest((HeldStep(**fields),)) == steps_digest((SameStep(**fields),))
-    longer = fields | {"hold": timedelta(hours=2)}
+    longer = fields | {"ends": "later"}
     assert steps_digest((HeldStep(**fields),)) != steps_digest((HeldStep(**longer),))
 
 

@@ -158,7 +158,7 @@ def metadata(spec: Spec) -> dict[str, str]:
             "user-data": user_data(),
             "slipway-shm-mb": str(artifact.shm_size_mb or ""),
             "slipway-ulimits": _lines(
-                f"{name}={limit}" for name, limit in artifact.ulimits.model_dump().items()
+                f"{name}={limit}" for name, limit in vars(artifact.ulimits).items()
             ),
             "google-logging-enabled": "true",
             "google-monitoring-enabled": "true",

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 
 from infra.fleet import naming
@@ -27,6 +27,7 @@ from infra.fleet.model import Body
 from infra.fleet.resources import path_matcher
 from infra.fleet.resources.map_draft import hosts_by_matcher
 from infra.fleet.resources.route import services_of
+from rollout.deferred import dataclass
 from rollout.model import Problem
 
 MAX_BYTES = 1_000_000

@@ -14,13 +14,14 @@ can match a header. Source: Compute API reference, urlMaps.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Any
 
 from infra.fleet import naming
 from infra.fleet.model import Body, Key
 from infra.fleet.resources.drift import differences, with_absent
+from rollout.deferred import dataclass
 from rollout.model import Colour, TrafficTarget
 
 MAX_PATH = 1024  # the longest path that a match can have

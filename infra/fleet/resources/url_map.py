@@ -15,7 +15,6 @@ the backend services. Source: Compute API reference, urlMaps.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from infra.fleet import naming
 from infra.fleet.model import Action, Body
@@ -32,6 +31,7 @@ from infra.fleet.resources.route import (
     routes_of,
     services_of,
 )
+from rollout.deferred import dataclass
 from rollout.model import FULL_WEIGHT, Problem, TrafficWeight
 
 __all__ = [
