@@ -69,7 +69,7 @@ def main() -> int:
         "--write", action="store_true", help="with --only: replace the old results of these parts"
     )
     parser.add_argument(
-        "--pairs", type=int, default=9, help="how many pairs of cold starts (default 9)"
+        "--pairs", type=int, default=30, help="how many pairs of cold starts (default 30)"
     )
     options = parser.parse_args()
     logging.getLogger("slipway").setLevel(logging.ERROR)

@@ -1,5 +1,5 @@
-"""Measures cold starts: from the start of a process to its first request to Compute Engine
-(reconciler) and to being ready for an event (intake).
+"""Measures cold starts in CPU time (user and system, all threads): from the start of a process to
+its first request to Compute Engine (reconciler), and to being ready for an event (intake).
 
 Each function is compared with `programs/plain.py`, which imports what functions usually import. The
 programs alternate, so that other work on the machine affects all alike; the value is the median of
@@ -11,22 +11,23 @@ count), without a running server or a warm connection.
     plain       start ── imports, clients ───────────────────────────────────────> first request
 
 The reconciler's time includes the Firestore read before its first request. The intake's time ends
-when its clients exist; the time until it has responded to the first event is in the details.
+when its clients exist. The details have the time until each has responded to its event, and of the
+whole processes: of the reconciler that is one pass, to which Compute Engine answers 503.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from statistics import median
-from typing import Any
 
 from bench.results import Row, row
 from bench.setting import MODEL, ROOT, Setting, clean_environment, no_compute, release_message
@@ -37,13 +38,13 @@ PATIENCE_SECONDS = 60
 
 
 class RequestRecorder:
-    """An HTTP server in place of Compute Engine. Responds with 503 and records when the first
-    request arrives.
+    """An HTTP server in place of Compute Engine. Responds with 503 and records the CPU time that
+    the watched process has taken when its first request arrives.
     """
 
     def __init__(self) -> None:
         self._arrived = threading.Event()
-        self._first = 0.0
+        self._process, self._first = 0, 0.0
         recorder = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -61,14 +62,16 @@ class RequestRecorder:
 
     def _record(self) -> None:
         if not self._arrived.is_set():
-            self._first = time.monotonic()
+            self._first = time.clock_gettime(_cpu_clock_of(self._process))
             self._arrived.set()
 
-    def reset(self) -> None:
+    def watch(self, process: int) -> None:
+        """The first request from now on is one of this process."""
+        self._process = process
         self._arrived.clear()
 
     def first(self) -> float:
-        """When the first request since `reset` arrived; waits for it."""
+        """The CPU time of the watched process at its first request; waits for it."""
         if not self._arrived.wait(PATIENCE_SECONDS):
             raise RuntimeError("no request arrived at Compute Engine")
         return self._first
@@ -85,18 +88,27 @@ class RequestRecorder:
             thread.join()
 
 
+def _cpu_clock_of(process: int) -> int:
+    """The clock of a process's CPU time, as clock_getcpuclockid(3) finds it on Linux."""
+    return (~process << 3) | 2
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a program, in seconds of its CPU time. `numbers`: what it printed."""
+
+    first_request: float
+    whole: float
+    numbers: tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class Round:
-    """One run of all three programs, in seconds since each one's start."""
+    """One run of all three programs."""
 
-    plain_imported: float
-    plain_connected: float
-    plain_first_request: float
-    reconciler_ready: float
-    reconciler_first_request: float
-    intake_ready: float
-    intake_responded: float
-    intake_to_plain_cpu_time: float
+    plain: Run
+    reconciler: Run
+    intake: Run
 
 
 def measure(setting: Setting, pairs: int) -> tuple[Row, Row]:
@@ -117,31 +129,16 @@ def measure(setting: Setting, pairs: int) -> tuple[Row, Row]:
 def _round(
     recorder: RequestRecorder, environment: dict[str, str], number: int, has_emulators: bool
 ) -> Round:
-    began, plain_times, plain_request = _run(
-        recorder, [str(PROGRAMS / "plain.py"), recorder.url], environment, sends_request=True
-    )
+    plain = _run(recorder, [str(PROGRAMS / "plain.py"), recorder.url], environment)
     wakeup = json.dumps({"model": MODEL})
-    reconciler_began, reconciler_times, reconciler_request = _run(
-        recorder, _function("on_wakeup", wakeup), environment, sends_request=True
-    )
+    reconciler = _run(recorder, _function("on_wakeup", wakeup), environment)
     release = json.dumps(release_message("1", f"cold-{number}"))
     # Without emulators too, the intake creates a Firestore client.
     with_firestore = environment | {"SLIPWAY_STORE": "firestore"}
-    intake_began, intake_times, _ = _run(
-        recorder, _function("on_release", release), with_firestore, sends_request=False
-    )
-    if has_emulators and intake_times[3] != 200:
-        raise RuntimeError(f"on_release responded to its event with {intake_times[3]:g}")
-    return Round(
-        plain_imported=plain_times[0] - began,
-        plain_connected=plain_times[1] - began,
-        plain_first_request=plain_request - began,
-        reconciler_ready=reconciler_times[1] - reconciler_began,
-        reconciler_first_request=reconciler_request - reconciler_began,
-        intake_ready=intake_times[1] - intake_began,
-        intake_responded=intake_times[2] - intake_began,
-        intake_to_plain_cpu_time=intake_times[4] / plain_times[2],
-    )
+    intake = _run(recorder, _function("on_release", release), with_firestore, sends_request=False)
+    if has_emulators and intake.numbers[2] != 200:
+        raise RuntimeError(f"on_release responded to its event with {intake.numbers[2]:g}")
+    return Round(plain, reconciler, intake)
 
 
 def _function(target: str, data: str) -> list[str]:
@@ -154,14 +151,9 @@ def _run(
     command: Sequence[str],
     environment: dict[str, str],
     *,
-    sends_request: bool,
-) -> tuple[float, list[float], float]:
-    """When the program started, the numbers that it printed, and when its request arrived (0 if it
-    sends none).
-    """
+    sends_request: bool = True,
+) -> Run:
     target = {"FUNCTION_TARGET": command[1]} if "function.py" in command[0] else {}
-    recorder.reset()
-    began = time.monotonic()
     with subprocess.Popen(
         [sys.executable, *command],
         cwd=ROOT,
@@ -170,20 +162,25 @@ def _run(
         stderr=subprocess.DEVNULL,
         text=True,
     ) as process:
+        recorder.watch(process.pid)
         arrived = recorder.first() if sends_request else 0.0
-        out = process.communicate(timeout=PATIENCE_SECONDS)[0]
+        assert process.stdout is not None
+        out = process.stdout.read()
+        used = os.wait4(process.pid, 0)[2]
+        process.returncode = 0
     numbers = [line.split() for line in out.splitlines() if not line.startswith("{")]
     if not numbers:
         raise RuntimeError(f"{command[0]} printed no times")
-    return began, [float(each) for each in numbers[-1]], arrived
+    whole = used.ru_utime + used.ru_stime
+    return Run(arrived, whole, tuple(float(each) for each in numbers[-1]))
 
 
 def _reconciler_row(rounds: list[Round], store: str) -> Row:
-    ratios = [each.reconciler_first_request / each.plain_first_request for each in rounds]
+    ratios = [each.reconciler.first_request / each.plain.first_request for each in rounds]
     how = (
-        "on_wakeup, process start to its first Compute request (functions-framework app, one"
-        f" wake-up, {store} read), over a program with the usual imports and one request; median of"
-        f" {len(rounds)} pairs"
+        "on_wakeup, CPU time from process start to its first Compute request (functions-framework"
+        f" app, one wake-up, {store} read), over a program with the usual imports and one request;"
+        f" median of {len(rounds)} pairs"
     )
     return row(
         "cold_start_ratio",
@@ -191,44 +188,45 @@ def _reconciler_row(rounds: list[Round], store: str) -> Row:
         how,
         store=store,
         ratios=_rounded(ratios),
-        **_seconds(rounds, "reconciler_first_request", "reconciler_ready"),
-        **_seconds(rounds, "plain_first_request", "plain_imported"),
+        ratio_of_whole_processes=_median(
+            each.reconciler.whole / each.plain.whole for each in rounds
+        ),
+        reconciler_ready_seconds=_median(each.reconciler.numbers[0] for each in rounds),
+        reconciler_first_request_seconds=_median(each.reconciler.first_request for each in rounds),
+        reconciler_whole_seconds=_median(each.reconciler.whole for each in rounds),
+        plain_imported_seconds=_median(each.plain.numbers[0] for each in rounds),
+        plain_first_request_seconds=_median(each.plain.first_request for each in rounds),
+        plain_whole_seconds=_median(each.plain.whole for each in rounds),
     )
 
 
 def _intake_row(rounds: list[Round], has_emulators: bool) -> Row:
     """Without emulators the event fails, so the time to respond is left out."""
-    ratios = [each.intake_ready / each.plain_first_request for each in rounds]
+    ratios = [each.intake.numbers[0] / each.plain.first_request for each in rounds]
     how = (
-        "on_release, process start to ready for its event (imports, app, Firestore and Pub/Sub"
-        f" clients), over the same program; median of {len(rounds)} pairs"
+        "on_release, CPU time from process start to ready for its event (imports, app, Firestore"
+        f" and Pub/Sub clients), over the same program; median of {len(rounds)} pairs"
     )
-    to_response = (
-        round(median(each.intake_responded / each.plain_first_request for each in rounds), 3)
-        if has_emulators
-        else None
-    )
-    cpu_time_ratio = round(median(each.intake_to_plain_cpu_time for each in rounds), 3)
-    to_clients = median(each.intake_ready / each.plain_connected for each in rounds)
+    responded = {
+        "ratio_to_first_response": _median(
+            each.intake.numbers[1] / each.plain.first_request for each in rounds
+        ),
+        "intake_responded_seconds": _median(each.intake.numbers[1] for each in rounds),
+    }
     return row(
         "cold_start_intake_ratio",
         median(ratios),
         how,
         ratios=_rounded(ratios),
-        ratio_to_plain_connected=round(to_clients, 3),
-        ratio_to_first_response=to_response,
-        cpu_time_ratio=cpu_time_ratio,
-        **_seconds(rounds, "intake_ready", "intake_responded"),
-        **_seconds(rounds, "plain_first_request", "plain_connected"),
+        **(responded if has_emulators else {}),
+        intake_ready_seconds=_median(each.intake.numbers[0] for each in rounds),
+        plain_first_request_seconds=_median(each.plain.first_request for each in rounds),
     )
 
 
-def _rounded(values: list[float]) -> list[float]:
+def _rounded(values: Iterable[float]) -> list[float]:
     return [round(value, 3) for value in values]
 
 
-def _seconds(rounds: list[Round], *names: str) -> dict[str, Any]:
-    return {
-        f"{name}_seconds": round(median(getattr(each, name) for each in rounds), 3)
-        for name in names
-    }
+def _median(values: Iterable[float]) -> float:
+    return round(median(values), 3)

@@ -39,8 +39,8 @@ class Key:
 
 
 KEYS = (
-    Key("cold_start_ratio", "ratio", 0.6),
-    Key("cold_start_intake_ratio", "ratio", 0.4),
+    Key("cold_start_ratio", "ratio", 0.33),
+    Key("cold_start_intake_ratio", "ratio", 0.25),
     Key("memory_mib", "MiB", 160),
     Key("provision_over_critical_path", "ratio", 1.15),
     Key("swap_mutations_per_step", "calls", 2.5),

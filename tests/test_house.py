@@ -264,6 +264,7 @@ def test_main_imports_only_handlers_wiring_logs_and_the_bound_of_bodies() -> Non
     }
     assert {name for name in ours if not name.startswith("handlers.")} <= {
         "infra.bus.body",
+        "infra.cold_start",
         "infra.logs",
         "infra.wiring",
     }
