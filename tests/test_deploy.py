@@ -132,6 +132,43 @@ def test_the_intake_may_use_only_documents_topics_and_images() -> None:
     }
 
 
+def test_each_identity_has_these_roles_on_the_whole_project_and_no_other() -> None:
+    """A role on the project reaches every account, service, topic and secret of it."""
+    commands = dry_run("bootstrap.sh")
+    created = starting_with("iam service-accounts create", commands)
+    found: dict[str, set[str]] = {command[4]: set() for command in created}
+    for command in starting_with("projects add-iam-policy-binding", commands):
+        who = flag(command, "member").removeprefix("serviceAccount:").partition("@")[0]
+        found[who].add(flag(command, "role").removeprefix("roles/"))
+    documents = {"datastore.user", "datastore.viewer"}  # conditions name the database
+    assert found == {
+        "slipway-intake": {*documents, "artifactregistry.reader"},
+        "slipway-approver": documents,
+        "slipway-alert-intake": documents,
+        "slipway-artifact-intake": {"datastore.viewer"},
+        "slipway-notifier": documents,
+        "slipway-reconciler": {
+            *documents,
+            "monitoring.viewer",
+            f"projects/{PROJECT}/roles/slipwayReconciler",
+        },
+        "slipway-waker": set(),
+        "slipway-invoker": set(),
+        "slipway-deployer": {
+            "run.sourceDeveloper",
+            "run.builder",
+            "logging.logWriter",
+            "logging.viewer",
+        },
+        "slipway-publisher": set(),
+        "slipway-model": {
+            "artifactregistry.reader",
+            "logging.logWriter",
+            "monitoring.metricWriter",
+        },
+    }
+
+
 def test_only_the_reconciler_may_change_compute_engine() -> None:
     identities = [
         command[4]
