@@ -57,6 +57,10 @@ class Attempt:
     repeats: int = 0
     is_swap: bool = False
 
+    @property
+    def is_unfinished(self) -> bool:
+        return bool(self.retry_after_seconds or self.refused)
+
 
 def after_decision(
     rollout: Rollout,
@@ -125,11 +129,19 @@ def _until_healthy(rollout: Rollout, taken: timedelta) -> timedelta:
 
 
 def after_failure(
-    rollout: Rollout, retry_after_seconds: float, jitter: float, now: datetime
+    rollout: Rollout,
+    retry_after_seconds: float,
+    jitter: float,
+    now: datetime,
+    *,
+    has_turn: bool = False,
 ) -> datetime:
     """When to try again what could not be read. The longer it could not, the wider the tries of all
-    models are spread by `jitter`, from 0 to 1, so that they do not meet at the quota again.
+    models are spread by `jitter`, from 0 to 1, so that they do not meet at the quota again. With
+    `has_turn` they are spread already.
     """
+    if has_turn:
+        return now + max(RETRY, timedelta(seconds=retry_after_seconds)) + jitter * RETRY
     last = rollout.last_observed_at
     failing = now - last if last else SHORTEST_SPREAD
     spread = min(LONGEST_SPREAD, max(SHORTEST_SPREAD, failing))

@@ -83,15 +83,21 @@ def release(world: World, model: str, token: str, wait: Wait | None) -> None:
         log.info("lease left to expire", extra={"fields": fields})
 
 
-def postpone(world: World, model: str, token: str, retry_after_seconds: float) -> bool:
-    """Come later, because nothing could be read. False if that could not be recorded."""
+def postpone(
+    world: World, model: str, token: str, retry_after_seconds: float, *, has_turn: bool = False
+) -> bool:
+    """Come later, because nothing could be read. False if that could not be recorded. `has_turn`:
+    the time is for this pass alone.
+    """
     now, jitter = world.clock.now(), world.jitter()
     try:
         stored = repository.load_state(world.store, model)
         if stored is None or is_held_by_other(stored.state.lease, token, now):
             return True
         state = stored.state
-        at = requeue.after_failure(state.rollout, retry_after_seconds, jitter, now)
+        at = requeue.after_failure(
+            state.rollout, retry_after_seconds, jitter, now, has_turn=has_turn
+        )
         if state.requeue_at is not None or state.lease is not None:
             due = at if state.requeue_at is not None else None
             state = replace(state, lease=None, requeue_at=due, wakeups=state.wakeups + 1)

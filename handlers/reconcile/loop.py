@@ -36,13 +36,20 @@ from handlers.reconcile.decide import (
 from handlers.reconcile.explain import explain_edit, explain_losses
 from handlers.reconcile.log_lines import Work
 from handlers.reconcile.measure import measure, measure_before, measure_gates
-from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe, observe_lightly
+from handlers.reconcile.observe import (
+    Beginning,
+    SnapshotCache,
+    age,
+    invalidate,
+    observe,
+    observe_lightly,
+)
 from handlers.reconcile.overdue import restore_overdue
 from handlers.reconcile.predict import with_prediction
 from handlers.reconcile.route_writer import all_pending, write_route
 from handlers.reconcile.save import Run, save, save_observation_failure, save_stopped
 from infra.compute.apply import apply
-from infra.compute.errors import Refused
+from infra.compute.errors import RateLimited, Refused
 from infra.fleet import gateway_room, naming, preflight
 from infra.fleet.marks import mark
 from infra.fleet.model import Action, Applied, Failed, Pending, Plan, ReadSet, Result, Snapshot
@@ -50,7 +57,7 @@ from infra.fleet.observe import observe as observed_fleet
 from infra.fleet.observe import url_maps
 from infra.fleet.pending_routes import PendingRoute, goes_first
 from infra.fleet.preflight import Answers
-from infra.fleet.reads import group_reads, scope_of
+from infra.fleet.reads import group_reads, is_blank, scope_of
 from infra.fleet.room import room
 from infra.settings import POLICY, load_project_policy, load_stop
 from infra.store import repository
@@ -60,7 +67,7 @@ from infra.wiring import World
 from rollout import stopped
 from rollout.capacity import needs_room
 from rollout.deferred import dataclass
-from rollout.model import Observed, Problem, Room, Stepping
+from rollout.model import Observed, Problem, RollingBack, Room, Settled, Stepping
 from rollout.policy.policy import Policy
 from rollout.policy.stop import Stop
 from rollout.requeue import Attempt, after_attempt, interval
@@ -70,16 +77,23 @@ from rollout.transitions import has_newer
 
 BUDGET = timedelta(seconds=45)
 CONFIRM_SECONDS = 2.0
+SAME_FOR = timedelta(seconds=60)
+"""What releases refer to is read once for all of them in this time."""
 LONGEST_WAIT = timedelta(seconds=10)
 """A pass that is due later is left to the scheduler."""
 LOOK_EVERY = timedelta(seconds=15)
-"""Instances are looked at so often, whatever their group says."""
+LOOK_EVERY_AT_FIRST = timedelta(seconds=30)
+"""Instances are looked at so often, whatever their group says; less often while nothing serves."""
 
 SWAPS = (
     ("instanceTemplates", "insert"),
+    ("healthChecks", "insert"),
+    ("regionInstanceGroupManagers", "insert"),
     ("regionInstanceGroupManagers", "patch"),
+    ("regionAutoscalers", "insert"),
     ("regionAutoscalers", "patch"),
     ("regionAutoscalers", "update"),
+    ("backendServices", "insert"),
 )
 
 
@@ -112,9 +126,11 @@ class ObservationFailed(Unavailable):
     only add to what it refuses already.
     """
 
-    def __init__(self, why: str, retry_after_seconds: float) -> None:
+    def __init__(self, why: str, retry_after_seconds: float, *, has_turn: bool = False) -> None:
+        """`has_turn`: passes that wait for the quota come one after the other."""
         super().__init__(why)
         self.retry_after_seconds = retry_after_seconds
+        self.has_turn = has_turn
 
 
 def reconcile(world: World, model: str, event_id: str = "", number: int | None = None) -> None:
@@ -137,7 +153,9 @@ def reconcile(world: World, model: str, event_id: str = "", number: int | None =
         log_lines.failed(world, Work(model, event_id, started_at, passes), error)
         restore_overdue(world, model)
         if isinstance(error, ObservationFailed):
-            is_repeated = lease.postpone(world, model, run.token, error.retry_after_seconds)
+            is_repeated = lease.postpone(
+                world, model, run.token, error.retry_after_seconds, has_turn=error.has_turn
+            )
         else:
             lease.release(world, model, run.token, None)
             is_repeated = number is not None
@@ -223,8 +241,11 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     results = _apply(world, run, saved, decision)
     carried = _remember(carried, saved, decision, results)
     attempt = _attempt(results, carried.repeats)
-    if attempt.is_swap and isinstance(saved.rollout.phase, Stepping):
-        # What was patched is as the target says, so the next pass expects nothing to do.
+    if carried.cache.is_assumed and attempt.is_unfinished:
+        # What was not read may exist after all.
+        carried = replace(carried, cache=SnapshotCache(), needs_all=True)
+    elif attempt.is_swap and isinstance(saved.rollout.phase, Stepping | Settled):
+        # What was applied is as the target says, so the next pass expects nothing to do.
         cache = replace(carried.cache, is_light=True)
         verified = Verified(cache.complete_at or now, decision.target)
         carried = replace(carried, cache=cache, verified=verified)
@@ -255,7 +276,8 @@ def _still_moves(world: World, state: ModelState, carried: Carried) -> bool:
     cache, seen, now = carried.cache, carried.observed_at, world.clock.now()
     is_trusted = not cache.is_light or _lately_verified(carried, state, now)
     is_quiet = cache.is_noop and isinstance(state.rollout.phase, Stepping)
-    if not (seen and now - seen < LOOK_EVERY and is_quiet and is_trusted):
+    every = LOOK_EVERY if state.rollout.stable else LOOK_EVERY_AT_FIRST
+    if not (seen and now - seen < every and is_quiet and is_trusted):
         return False
     groups = group_reads(scope_of(state.rollout, state.desired)).keys
     try:
@@ -287,13 +309,28 @@ def _observe(world: World, run: Run, stored: StoredState, carried: Carried) -> S
     is_expected = carried.observed_at is None and run.number is not None
     is_stepping = isinstance(state.rollout.phase, Stepping)
     try:
-        if verified and (is_expected or (cache.is_light and is_stepping)):
+        is_quiet = is_stepping or isinstance(state.rollout.phase, Settled)
+        if verified and (is_expected or (cache.is_light and is_quiet)):
             return observe_lightly(world.compute, scope, cache, verified.at)
         complete_at = verified.at if verified and is_stepping else None
-        return observe(world.compute, scope, cache, now, complete_at)
+        return observe(world.compute, scope, cache, now, complete_at, _beginning(state, carried))
+    except RateLimited as error:
+        save_observation_failure(world, run, stored, str(error))
+        is_urgent = isinstance(state.rollout.phase, RollingBack)
+        seconds = error.after_seconds if is_urgent else world.compute.reads.take_turn()
+        raise ObservationFailed(str(error), seconds, has_turn=True) from error
     except (Unavailable, Refused) as error:
         save_observation_failure(world, run, stored, str(error))
         raise ObservationFailed(str(error), getattr(error, "after_seconds", 0.0)) from error
+
+
+def _beginning(state: ModelState, carried: Carried) -> Beginning:
+    """Whether a release is about to begin, so that lists tell enough of what there is."""
+    rollout = state.rollout
+    is_next = isinstance(rollout.phase, Settled) and has_newer(rollout, state.desired)
+    if carried.needs_all or state.hold or not is_next:
+        return "none"
+    return "blank" if is_blank(rollout) else "next"
 
 
 def _hold_all(
@@ -356,7 +393,7 @@ def _preflight(
         zones = preflight.zones_of(spec, carried.cache.snapshot, model)
         read_for, answers = carried.references
         if read_for != candidate.generation:
-            answers = world.compute.read_references(preflight.references(spec))
+            answers = world.compute.read_references(preflight.references(spec), SAME_FOR)
         problems = preflight.problems(spec, answers, zones)
         if problems:
             world.clock.sleep(CONFIRM_SECONDS)
@@ -439,7 +476,7 @@ def _remember(
         repeats=carried.repeats + 1 if decision.plan == carried.applied else 0,
         refusals=(*decision.blocked, *refused),
         revision=saved.revision,
-        waiting_for=_waiting_for_route(results),
+        waiting_for="" if _route_of_a_start(results) else _waiting_for_route(results),
     )
 
 
@@ -455,13 +492,14 @@ def _waiting_for_route(results: tuple[Result, ...]) -> str:
 
 
 def _attempt(results: tuple[Result, ...], repeats: int) -> Attempt:
-    pending = [result for result in results if isinstance(result, Pending)]
+    route = _route_of_a_start(results)
+    pending = [each for each in results if isinstance(each, Pending) and each is not route]
     return Attempt(
         actions=len(results),
         refused=sum(isinstance(result, Failed) for result in results),
         retry_after_seconds=tuple(result.retry_after_seconds or 0 for result in pending),
         repeats=repeats,
-        is_swap=bool(results) and all(map(_is_swap, results)),
+        is_swap=bool(results) and all(each is route or _is_swap(each) for each in results),
     )
 
 
@@ -469,3 +507,21 @@ def _is_swap(result: Result) -> bool:
     """Whether instances follow from what was applied, and no further change."""
     action = result.action
     return isinstance(result, Applied) and (action.key.collection, action.verb) in SWAPS
+
+
+def _route_of_a_start(results: tuple[Result, ...]) -> Result | None:
+    """The route of a group that was inserted with it, written or left to the next write of the URL
+    map: nothing waits for it while the first instances start.
+    """
+    inserted = {each.action.key.collection for each in results if each.action.verb == "insert"}
+    if "regionInstanceGroupManagers" not in inserted:
+        return None
+    return next(
+        (
+            each
+            for each in results
+            if (each.action.key, each.action.verb) == (naming.GATEWAY, "update")
+            and not isinstance(each, Failed)
+        ),
+        None,
+    )

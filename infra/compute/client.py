@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
@@ -30,7 +30,16 @@ from infra.compute.endpoints import (
     ZONE_OPERATIONS,
     Endpoint,
 )
-from infra.compute.errors import BACK_OFF_SECONDS, Busy, Conflict, NotFound, Refused, Retry
+from infra.compute.errors import (
+    BACK_OFF_SECONDS,
+    Busy,
+    Conflict,
+    NotFound,
+    RateLimited,
+    Refused,
+    Retry,
+)
+from infra.compute.quota import READS, ReadQuota
 from infra.fleet import naming
 from infra.fleet.model import Action, Body, Collection, Key, ReadSet, Snapshot
 from infra.fleet.preflight import ZONAL, Answer, Answers, Reference
@@ -43,6 +52,7 @@ WAIT_SECONDS = 120.0
 """How long an operation's `wait` may block on the server (Compute API reference,
 globalOperations.wait)."""
 PAGE_SIZE = 500
+MAX_RECENT = 100
 POLL_SECONDS = (0.25, 0.5, 1.0, 2.0)
 
 T = TypeVar("T")
@@ -72,6 +82,8 @@ class Compute:
         self._calls = Calls(project, clock, endpoint, credentials, adapter)
         self._pool: ThreadPoolExecutor | None = None
         self._lock, self._count = Lock(), 0
+        self._recent: dict[Reference, tuple[Answer, datetime]] = {}
+        self.reads = ReadQuota(clock)
 
     def take_call_count(self) -> int:
         """How many calls were made since the count was last taken: so that counts add up, although
@@ -89,9 +101,16 @@ class Compute:
         timeout_seconds: float,
         body_field: str = "",
     ) -> Body:
+        if method in READS:
+            self.reads.require_open()
         with self._lock:
             self._count += 1
-        return self._calls.call(endpoint, method, fields, timeout_seconds, body_field)
+        try:
+            return self._calls.call(endpoint, method, fields, timeout_seconds, body_field)
+        except RateLimited as refusal:
+            if method in READS:
+                self.reads.close(refusal)
+            raise
 
     # ---- Reading
 
@@ -131,7 +150,9 @@ class Compute:
                 key = Key(collection, naming.GLOBAL, body["name"])
                 bodies[key] = bodies.get(key) or body
         known = {**(previous.bodies if previous else {}), **bodies}
-        return Snapshot(bodies, instances, self._read_healths(reads.healths, known))
+        healths = self._read_healths(reads.healths, known)
+        self.reads.count()
+        return Snapshot(bodies, instances, healths)
 
     def list(self, collection: Collection, scope: str = naming.GLOBAL, filter: str = "") -> Bodies:
         """A whole collection in `global`, in a region, or `EVERYWHERE`."""
@@ -173,11 +194,22 @@ class Compute:
         page = self._call(GLOBAL_OPERATIONS, "list", fields, READ_SECONDS)
         return tuple(page.get("items", ()))
 
-    def read_references(self, references: Iterable[Reference]) -> Answers:
-        """What a release refers to, read concurrently. What cannot be read has no answer."""
-        keys = tuple(dict.fromkeys(references))
-        answers = self._run_all([partial(self._read_reference, each) for each in keys])
-        return {each: answer for each, answer in zip(keys, answers, strict=True) if answer}
+    def read_references(
+        self, references: Iterable[Reference], within: timedelta = timedelta(0)
+    ) -> Answers:
+        """What a release refers to, read concurrently. What cannot be read has no answer. What any
+        pass that shares this client found `within` that time is not read again.
+        """
+        keys, now = tuple(dict.fromkeys(references)), self._clock.now()
+        found = {each: self._recent[each] for each in keys if each in self._recent}
+        answers = {each: answer for each, (answer, at) in found.items() if now - at < within}
+        missing = tuple(each for each in keys if each not in answers)
+        read = self._run_all([partial(self._read_reference, each) for each in missing])
+        answers |= {each: answer for each, answer in zip(missing, read, strict=True) if answer}
+        new = {each: (answers[each], now) for each in missing if each in answers}
+        kept = self._recent if len(self._recent) < MAX_RECENT else {}
+        self._recent = kept | {each: item for each, item in new.items() if item[0].found}
+        return answers
 
     def _read_reference(self, reference: Reference) -> Answer | None:
         endpoint = CATALOGUES[reference.catalogue]

@@ -49,6 +49,10 @@ class Retry(Unavailable):
         self.after_seconds = after_seconds
 
 
+class RateLimited(Retry):
+    """Too many calls in this minute, or too many operations at once."""
+
+
 class _ApiException(Exception):
     """Compute Engine answered with an error."""
 
@@ -111,7 +115,7 @@ def classify_error(error: ApiError, now: datetime) -> ComputeError:
     why = f"{error.code}: {error.message}" if error.message else error.code
     codes = " ".join(error.codes)
     if _is_rate(error, codes):
-        return Retry(
+        return RateLimited(
             CONCURRENCY_SECONDS if "CONCURRENT" in codes else _seconds_to_next_minute(now), why
         )
     for pattern, kind in _BY_CODE:

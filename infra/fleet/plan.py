@@ -22,6 +22,7 @@ from dataclasses import field, replace
 
 from infra.fleet import deletions, naming, observe
 from infra.fleet.model import Action, Body, Collection, DesiredResource, Key, Plan, Snapshot
+from infra.fleet.reads import referred_to
 from infra.fleet.resources import (
     autoscaler,
     backend_service,
@@ -91,9 +92,10 @@ def _front(settings: Release) -> tuple[DesiredResource, ...]:
 @dataclass
 class _Draft:
     """A plan being built. `blocked` are the keys of resources that cannot be created, so
-    nothing may depend on them.
+    nothing may depend on them. `referred_to`: see `reads`.
     """
 
+    referred_to: frozenset[str]
     actions: list[Action] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     blocked: set[Key] = field(default_factory=set)
@@ -118,7 +120,7 @@ def plan(
     snapshot lacks something that decides it. `indexes` are those of the snapshot's URL maps, made
     once for many models.
     """
-    fleet, draft = desired_fleet(target), _Draft()
+    fleet, draft = desired_fleet(target), _Draft(referred_to(snapshot))
     _refuse_moves(draft, target, snapshot)
     for desired in fleet.resources:
         _insert_or_update(draft, desired, target.model, snapshot)
@@ -165,6 +167,8 @@ def _insert_or_update(
     is_shared = front is not None
     if front and desired.key not in snapshot.bodies and snapshot.bodies[front.url_map]:
         return  # not read, which is allowed once the gateway exists
+    if desired.key not in snapshot.bodies and naming.reference(desired.key) in draft.referred_to:
+        return  # not read, which is allowed while it is in use
     observed = snapshot.bodies[desired.key]
     after = draft.inserted(desired.after)
     if draft.blocked & {desired.key, *desired.after}:

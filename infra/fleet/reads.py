@@ -4,6 +4,9 @@ Called by `handlers/reconcile/observe.py` and the drift scan. A read set depends
 releases and groups in play, so that a snapshot serves whatever target they lead to.
 
     full_reads       every resource of the model, and what may be left over
+    lean_reads       what a plan needs while the rest was read lately
+    first_reads      the lists of what may be left over, and what they do not show
+    further_reads    after these: what the lists do not answer
     volatile_reads   what a rollout changes: groups, autoscalers, backend services, route, health
     group_reads      what changes by itself while a pass waits: groups, instances, health
     light_reads      the same for the first pass after a wait
@@ -13,9 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 
 from infra.fleet import naming
-from infra.fleet.model import Body, Key, ReadSet
+from infra.fleet.model import Body, Collection, Key, ReadSet, Snapshot
 from infra.fleet.naming import SHARED, Gateway
 from infra.fleet.resources import gateway
 from rollout.deferred import dataclass
@@ -77,6 +81,11 @@ def scope_of(rollout: Rollout, desired: Desired) -> Scope:
     return Scope(desired.model, releases, tuple(dict.fromkeys(colours)), left)
 
 
+def is_blank(rollout: Rollout) -> bool:
+    """Whether no release of the model has ever begun, so that nothing of it should exist."""
+    return replace(Rollout(), last_observed_at=rollout.last_observed_at) == rollout
+
+
 def full_reads(scope: Scope, *, sweep: bool = False, with_gateway: bool = True) -> ReadSet:
     """Everything that can decide what to do for the model.
 
@@ -105,12 +114,87 @@ def full_reads(scope: Scope, *, sweep: bool = False, with_gateway: bool = True) 
     )
 
 
+LISTED: tuple[Collection, ...] = ("instanceTemplates", "healthChecks")
+
+
+def first_reads(scope: Scope, fresh: ReadSet, *, is_blank: bool) -> ReadSet:
+    """The first half of a short sweep: the lists of templates and health checks, and what they do
+    not show, except for what is `fresh`. `is_blank`: no release of the model has ever begun, so
+    that the lists are expected to be empty.
+    """
+    usual = full_reads(scope, with_gateway=not fresh.keys)
+    if is_blank:
+        certified = (gateway.keys(named, front) for front, named in scope.fronts if named)
+        usual = ReadSet((*scope.url_maps, *chain.from_iterable(certified)))
+    elif fresh.keys:
+        addresses = (front.address for front, _ in scope.fronts)
+        usual = replace(usual, keys=(*usual.keys, *addresses))
+    keys = tuple(dict.fromkeys(key for key in usual.keys if key.collection not in LISTED))
+    return without(replace(usual, keys=keys, leftovers_of=scope.model), fresh)
+
+
+def further_reads(scope: Scope, found: Snapshot, *, is_blank: bool) -> tuple[ReadSet, list[Key]]:
+    """The second half, and what does not exist according to the lists. A group, and a backend
+    service, has a health check that cannot be deleted before it: so a colour without any has
+    nothing. A template or check in play that the lists do not have is read all the same, since
+    lists may be late. So is the gateway unless its URL map exists.
+    """
+    listed = [key for key in found.bodies if key.collection in LISTED]
+    is_empty = is_blank and not listed
+    names = {naming.group_of_check(key) for key in listed if key.collection == "healthChecks"}
+    names |= {naming.group_name(scope.model, colour) for colour in scope.colours}
+    has_gateway = all(found.bodies[url_map] is not None for url_map in scope.url_maps)
+    everything = full_reads(scope, sweep=True, with_gateway=not has_gateway)
+    missing = [key for key in everything.keys if key not in found.bodies]
+    further = [key for key in missing if not naming.is_of(scope.model, key)]
+    if not is_empty:
+        further += [
+            key
+            for key in missing
+            if naming.is_of(scope.model, key) and (key.collection in LISTED or key.name in names)
+        ]
+    groups = tuple(key for key in everything.groups if key in further)
+    healths = tuple(key for key in everything.healths if key in further)
+    return ReadSet(tuple(further), groups, healths), [key for key in missing if key not in further]
+
+
 def volatile_reads(scope: Scope) -> ReadSet:
     """What a rollout changes. Templates and checks stay as they are once inserted."""
     reads = group_reads(scope)
     services = (naming.backend_service(scope.model, colour) for colour in scope.colours)
     scalers = _autoscalers(scope, scope.colours)
     return replace(reads, keys=(*reads.keys, *scalers, *services, *scope.url_maps))
+
+
+def lean_reads(scope: Scope) -> ReadSet:
+    """What a plan needs while the rest was read lately: no template and no check that is in use,
+    see `unused_parts`.
+    """
+    usual = full_reads(scope, with_gateway=False)
+    keys = tuple(key for key in usual.keys if key.collection not in LISTED)
+    return replace(usual, keys=keys)
+
+
+def unused_parts(scope: Scope, found: Snapshot) -> ReadSet:
+    """Templates and checks in play that were not read, and that nothing which was read refers to.
+    What is referred to exists: Compute Engine refuses to delete it.
+    """
+    used = referred_to(found)
+    keys = full_reads(scope, with_gateway=False).keys
+    parts = (key for key in keys if key.collection in LISTED and key not in found.bodies)
+    return ReadSet(tuple(key for key in parts if naming.reference(key) not in used))
+
+
+def referred_to(snapshot: Snapshot) -> frozenset[str]:
+    """The templates and health checks that groups and backend services refer to."""
+    found: list[str] = []
+    for body in snapshot.bodies.values():
+        versions = (body or {}).get("versions", ())
+        policies = (body or {}).get("autoHealingPolicies", ())
+        found += (str(each.get("instanceTemplate")) for each in versions)
+        found += (str(each.get("healthCheck")) for each in policies)
+        found += map(str, (body or {}).get("healthChecks", ()))
+    return frozenset(map(naming.canonical, found))
 
 
 def group_reads(scope: Scope) -> ReadSet:
@@ -161,6 +245,15 @@ def without(reads: ReadSet, known: ReadSet) -> ReadSet:
 def _fronts(scope: Scope) -> Iterator[Key]:
     for front, certificate in scope.fronts:
         yield from gateway.keys(certificate, front)
+
+
+def union(reads: ReadSet, others: ReadSet) -> ReadSet:
+    return replace(
+        reads,
+        keys=(*reads.keys, *others.keys),
+        groups=(*reads.groups, *others.groups),
+        healths=(*reads.healths, *others.healths),
+    )
 
 
 def _groups(scope: Scope, colours: tuple[Colour, ...]) -> tuple[Key, ...]:

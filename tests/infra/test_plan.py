@@ -415,8 +415,6 @@ def test_an_empty_snapshot_is_not_an_empty_project() -> None:
         GROUP,
         AUTOSCALER,
         SERVICE,
-        naming.live_check("tiny", "blue"),
-        naming.ready_check("tiny", "blue"),
         naming.GATEWAY,
     ],
 )
@@ -425,6 +423,24 @@ def test_a_resource_that_was_not_read_is_not_taken_for_absent(key: Key) -> None:
     others = {each: body for each, body in read(world, release()).bodies.items() if each != key}
     with pytest.raises(KeyError):
         plan(target(release()), Snapshot(others))
+
+
+@pytest.mark.parametrize(
+    ("key", "user"),
+    [
+        (naming.live_check("tiny", "blue"), GROUP),
+        (naming.ready_check("tiny", "blue"), SERVICE),
+        (naming.template(release().template), GROUP),
+    ],
+)
+def test_a_part_that_was_not_read_is_taken_for_present_only_while_it_is_in_use(
+    key: Key, user: Key
+) -> None:
+    world = settled(release())
+    others = {each: body for each, body in read(world, release()).bodies.items() if each != key}
+    assert plan(target(release()), Snapshot(others)).is_empty
+    with pytest.raises(KeyError):
+        plan(target(release()), Snapshot({**others, user: None}))
 
 
 @given(st.integers(1, 9), st.integers(0, 9), st.booleans(), st.integers(0, 6), st.integers(0, 6))

@@ -1,0 +1,77 @@
+"""What this process has learned of the project's quota of reads, for all passes that share it.
+
+Used by `infra/compute/client.py`. Compute Engine counts the reads of a project anew each minute.
+Once it has refused one, no call of this process reads before the next minute, and passes that could
+not read come back one after the other, as fast as passes could read in the minute of the refusal:
+each process finds its share of the quota by itself, and the more passes wait, the longer they wait.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from threading import Lock
+
+from infra.clock import Clock
+from infra.compute.errors import RateLimited
+
+MINUTE = timedelta(minutes=1)
+READS = frozenset(
+    {
+        "get",
+        "get_from_family",
+        "list",
+        "aggregated_list",
+        "list_managed_instances",
+        "get_health",
+    }
+)
+
+
+class ReadQuota:
+    """Thread-safe. `turns` are handed out from the minute after a refusal on."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock, self._lock = clock, Lock()
+        self._minute: datetime | None = None
+        self._served = 0
+        self._open_at: datetime | None = None
+        self._next_turn: datetime | None = None
+        self._spacing = MINUTE
+
+    def require_open(self) -> None:
+        """Raises `RateLimited` if no read is worth a try yet."""
+        with self._lock:
+            seconds = self._seconds_to(self._open_at)
+        if seconds > 0:
+            raise RateLimited(seconds, "the project's quota of reads is used up for this minute")
+
+    def close(self, refusal: RateLimited) -> None:
+        """Compute Engine refused a read."""
+        with self._lock:
+            self._begin_minute()
+            now = self._clock.now()
+            self._open_at = now + timedelta(seconds=refusal.after_seconds)
+            self._spacing = MINUTE / max(1, self._served)
+
+    def count(self) -> None:
+        """A pass has read."""
+        with self._lock:
+            self._begin_minute()
+            self._served += 1
+
+    def take_turn(self) -> float:
+        """In how many seconds a pass that could not read should try again."""
+        with self._lock:
+            now = self._clock.now()
+            earliest = max(self._open_at or now, now)
+            turn = max(earliest, self._next_turn or earliest)
+            self._next_turn = turn + self._spacing
+            return (turn - now).total_seconds()
+
+    def _begin_minute(self) -> None:
+        minute = self._clock.now().replace(second=0, microsecond=0)
+        if minute != self._minute:
+            self._minute, self._served = minute, 0
+
+    def _seconds_to(self, moment: datetime | None) -> float:
+        return (moment - self._clock.now()).total_seconds() if moment else 0.0
