@@ -26,6 +26,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -74,6 +75,10 @@ class ScaledClock:
         time.sleep(seconds / self.speed)
 
 
+MAX_SLEEPERS = 2
+"""Of the four events that an instance handles at once: the others find a free slot."""
+
+
 class World:
     """The outside world of the handlers: store, bus, scheduler, Compute Engine, registries, metrics
     and clock.
@@ -103,6 +108,7 @@ class World:
         `metrics_source` describes the source, if there is one. `notifier`: by default one without
         secrets.
         """
+        self.sleepers = threading.BoundedSemaphore(MAX_SLEEPERS)
         self.clock = clock
         self.project = project
         self.new_token = new_token

@@ -84,6 +84,8 @@ LONGEST_WAIT = timedelta(seconds=10)
 LOOK_EVERY = timedelta(seconds=15)
 LOOK_EVERY_AT_FIRST = timedelta(seconds=30)
 """Instances are looked at so often, whatever their group says; less often while nothing serves."""
+LOOK_WHILE_SCARCE = timedelta(seconds=20)
+"""Passes that wait are so far apart at least while many models share slots or reads."""
 
 SWAPS = (
     ("instanceTemplates", "insert"),
@@ -103,7 +105,8 @@ class Carried:
     last plan applied and how often again, what was refused of it, and what was read and found about
     the `references` of which generation before anything is created. `observed_at`: when the last
     pass observed; `verified`: whether it found nothing to change; `waiting_for`: why its route is
-    not written yet; `needs_all`: everything has to be read, whatever an earlier pass verified.
+    not written yet; `needs_all`: everything has to be read, whatever an earlier pass verified;
+    `is_waiting`: it changed nothing, or only what takes instances their time.
     """
 
     stored: StoredState | None = None
@@ -118,6 +121,7 @@ class Carried:
     references: tuple[int, Answers] = (0, MappingProxyType({}))
     waiting_for: str = ""
     needs_all: bool = False
+    is_waiting: bool = False
     preflight: tuple[int, tuple[Problem, ...]] = (0, ())
 
 
@@ -147,7 +151,13 @@ def reconcile(world: World, model: str, event_id: str = "", number: int | None =
                 break
             pause = (requeue_at - now).total_seconds()
             if pause > 0:
-                world.clock.sleep(pause)
+                if not world.sleepers.acquire(blocking=False):
+                    requeue_at = _spaced(carried, requeue_at, now)
+                    break  # others need the slot
+                try:
+                    world.clock.sleep(pause)
+                finally:
+                    world.sleepers.release()
                 carried = replace(carried, cache=age(carried.cache))
     except Exception as error:
         log_lines.failed(world, Work(model, event_id, started_at, passes), error)
@@ -241,15 +251,39 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     results = _apply(world, run, saved, decision)
     carried = _remember(carried, saved, decision, results)
     attempt = _attempt(results, carried.repeats)
-    if carried.cache.is_assumed and attempt.is_unfinished:
+    carried = _after_changes(carried, saved, decision, attempt, now)
+    carried = replace(carried, is_waiting=decision.is_noop or attempt.is_swap)
+    return carried, _next_pass(world, carried, decision, attempt)
+
+
+def _after_changes(
+    carried: Carried, saved: ModelState, decision: PassDecision, attempt: Attempt, now: datetime
+) -> Carried:
+    """What the next pass has to read again."""
+    cache = carried.cache
+    if cache.is_assumed and attempt.is_unfinished:
         # What was not read may exist after all.
-        carried = replace(carried, cache=SnapshotCache(), needs_all=True)
-    elif attempt.is_swap and isinstance(saved.rollout.phase, Stepping | Settled):
+        return replace(carried, cache=SnapshotCache(), needs_all=True)
+    if attempt.is_swap and isinstance(saved.rollout.phase, Stepping | Settled):
         # What was applied is as the target says, so the next pass expects nothing to do.
-        cache = replace(carried.cache, is_light=True)
         verified = Verified(cache.complete_at or now, decision.target)
-        carried = replace(carried, cache=cache, verified=verified)
-    return carried, after_attempt(decision.decision, attempt, world.clock.now())
+        return replace(carried, cache=replace(cache, is_light=True), verified=verified)
+    return carried
+
+
+def _next_pass(
+    world: World, carried: Carried, decision: PassDecision, attempt: Attempt
+) -> datetime | None:
+    now = world.clock.now()
+    requeue_at = after_attempt(decision.decision, attempt, now)
+    if requeue_at and world.compute.reads.is_scarce:
+        return _spaced(carried, requeue_at, now)
+    return requeue_at
+
+
+def _spaced(carried: Carried, requeue_at: datetime, now: datetime) -> datetime:
+    """When a pass is due while many models share slots or reads: later, if it only waits."""
+    return max(requeue_at, now + LOOK_WHILE_SCARCE) if carried.is_waiting else requeue_at
 
 
 def _is_as_expected(carried: Carried, state: ModelState, decision: PassDecision) -> bool:

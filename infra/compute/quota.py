@@ -15,6 +15,8 @@ from infra.clock import Clock
 from infra.compute.errors import RateLimited
 
 MINUTE = timedelta(minutes=1)
+SCARCE = timedelta(minutes=1)
+"""So long after the minute of a refusal the quota is taken for scarce."""
 READS = frozenset(
     {
         "get",
@@ -52,6 +54,12 @@ class ReadQuota:
             now = self._clock.now()
             self._open_at = now + timedelta(seconds=refusal.after_seconds)
             self._spacing = MINUTE / max(1, self._served)
+
+    @property
+    def is_scarce(self) -> bool:
+        """Whether Compute Engine has refused a read lately."""
+        with self._lock:
+            return self._open_at is not None and self._clock.now() < self._open_at + SCARCE
 
     def count(self) -> None:
         """A pass has read."""
