@@ -134,13 +134,13 @@ def after_failure(
     jitter: float,
     now: datetime,
     *,
-    has_turn: bool = False,
+    is_spread: bool = False,
 ) -> datetime:
     """When to try again what could not be read. The longer it could not, the wider the tries of all
     models are spread by `jitter`, from 0 to 1, so that they do not meet at the quota again. With
-    `has_turn` they are spread already.
+    `is_spread` they are spread already.
     """
-    if has_turn:
+    if is_spread:
         return now + max(RETRY, timedelta(seconds=retry_after_seconds)) + jitter * RETRY
     last = rollout.last_observed_at
     failing = now - last if last else SHORTEST_SPREAD

@@ -84,9 +84,9 @@ def release(world: World, model: str, token: str, wait: Wait | None) -> None:
 
 
 def postpone(
-    world: World, model: str, token: str, retry_after_seconds: float, *, has_turn: bool = False
+    world: World, model: str, token: str, retry_after_seconds: float, *, is_spread: bool = False
 ) -> bool:
-    """Come later, because nothing could be read. False if that could not be recorded. `has_turn`:
+    """Come later, because nothing could be read. False if that could not be recorded. `is_spread`:
     the time is for this pass alone.
     """
     now, jitter = world.clock.now(), world.jitter()
@@ -96,7 +96,7 @@ def postpone(
             return True
         state = stored.state
         at = requeue.after_failure(
-            state.rollout, retry_after_seconds, jitter, now, has_turn=has_turn
+            state.rollout, retry_after_seconds, jitter, now, is_spread=is_spread
         )
         if state.requeue_at is not None or state.lease is not None:
             due = at if state.requeue_at is not None else None

@@ -130,11 +130,11 @@ class ObservationFailed(Unavailable):
     only add to what it refuses already.
     """
 
-    def __init__(self, why: str, retry_after_seconds: float, *, has_turn: bool = False) -> None:
-        """`has_turn`: passes that wait for the quota come one after the other."""
+    def __init__(self, why: str, retry_after_seconds: float, *, is_spread: bool = False) -> None:
+        """`is_spread`: passes that wait for the quota come one after the other."""
         super().__init__(why)
         self.retry_after_seconds = retry_after_seconds
-        self.has_turn = has_turn
+        self.is_spread = is_spread
 
 
 def reconcile(world: World, model: str, event_id: str = "", number: int | None = None) -> None:
@@ -164,7 +164,7 @@ def reconcile(world: World, model: str, event_id: str = "", number: int | None =
         restore_overdue(world, model)
         if isinstance(error, ObservationFailed):
             is_repeated = lease.postpone(
-                world, model, run.token, error.retry_after_seconds, has_turn=error.has_turn
+                world, model, run.token, error.retry_after_seconds, is_spread=error.is_spread
             )
         else:
             lease.release(world, model, run.token, None)
@@ -351,8 +351,8 @@ def _observe(world: World, run: Run, stored: StoredState, carried: Carried) -> S
     except RateLimited as error:
         save_observation_failure(world, run, stored, str(error))
         is_urgent = isinstance(state.rollout.phase, RollingBack)
-        seconds = error.after_seconds if is_urgent else world.compute.reads.take_turn()
-        raise ObservationFailed(str(error), seconds, has_turn=True) from error
+        seconds = error.after_seconds if is_urgent else world.compute.reads.next_try()
+        raise ObservationFailed(str(error), seconds, is_spread=True) from error
     except (Unavailable, Refused) as error:
         save_observation_failure(world, run, stored, str(error))
         raise ObservationFailed(str(error), getattr(error, "after_seconds", 0.0)) from error

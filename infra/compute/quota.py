@@ -30,14 +30,14 @@ READS = frozenset(
 
 
 class ReadQuota:
-    """Thread-safe. `turns` are handed out from the minute after a refusal on."""
+    """Thread-safe. Tries are handed out from the minute after a refusal on."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock, self._lock = clock, Lock()
         self._minute: datetime | None = None
         self._served = 0
         self._open_at: datetime | None = None
-        self._next_turn: datetime | None = None
+        self._next_try: datetime | None = None
         self._spacing = MINUTE
 
     def require_open(self) -> None:
@@ -67,14 +67,14 @@ class ReadQuota:
             self._begin_minute()
             self._served += 1
 
-    def take_turn(self) -> float:
+    def next_try(self) -> float:
         """In how many seconds a pass that could not read should try again."""
         with self._lock:
             now = self._clock.now()
             earliest = max(self._open_at or now, now)
-            turn = max(earliest, self._next_turn or earliest)
-            self._next_turn = turn + self._spacing
-            return (turn - now).total_seconds()
+            moment = max(earliest, self._next_try or earliest)
+            self._next_try = moment + self._spacing
+            return (moment - now).total_seconds()
 
     def _begin_minute(self) -> None:
         minute = self._clock.now().replace(second=0, microsecond=0)
