@@ -18,6 +18,7 @@ from handlers.reconcile.drift_scan import scan
 from handlers.reconcile.loop import reconcile
 from handlers.reconcile.route_writer import drain, request_drain
 from infra.bus.envelope import Unreadable, parse_message
+from infra.compute import call_count
 from infra.identity.record import LAST_TICK, TickRecord, tick_to_document
 from infra.store import outbox
 from infra.store.port import Due, Put
@@ -72,7 +73,7 @@ def tick(world: World) -> None:
     part fails alone and is repeated by the next tick: if the message were redelivered, the parts
     that succeeded would be repeated with it. What failed is recorded for people.
     """
-    at = world.clock.now()
+    at, calls = world.clock.now(), call_count.start()
     parts: dict[str, Callable[[World], object]] = {
         "due models": wake_due,
         "routes": request_drain,
@@ -82,7 +83,7 @@ def tick(world: World) -> None:
     failed = [why for part, do in parts.items() if (why := _attempt(part, do, world))]
     record = Put(LAST_TICK, tick_to_document(TickRecord(at, tuple(failed))))
     _attempt("record", lambda world: world.store.commit(record), world)
-    log.info("tick processed", extra={"fields": {"failed": len(failed)}})
+    log.info("tick processed", extra={"fields": {"failed": len(failed), "calls": calls.total}})
 
 
 def _attempt(part: str, do: Callable[[World], object], world: World) -> str | None:

@@ -18,18 +18,19 @@ log = logging.getLogger("slipway")
 
 @dataclass(frozen=True)
 class Work:
-    """The passes that one wake-up caused."""
+    """The passes that one wake-up caused, and their calls to Compute Engine."""
 
     model: str
     event_id: str
     started_at: datetime
     passes: int
+    calls: int
 
 
 def reconciled(world: World, work: Work, state: ModelState | None) -> None:
     """`state`: as the last pass loaded it; None if there is no such model."""
     now = world.clock.now()
-    fields = _effort(world, work, now)
+    fields = _effort(work, now)
     overdue = seconds_overdue(state.course, state.rollout, now) if state else 0
     if overdue:
         fields["seconds_overdue"] = overdue
@@ -37,17 +38,16 @@ def reconciled(world: World, work: Work, state: ModelState | None) -> None:
 
 
 def failed(world: World, work: Work, error: Exception) -> None:
-    fields = _effort(world, work, world.clock.now()) | {"why": repr(error)}
+    fields = _effort(work, world.clock.now()) | {"why": repr(error)}
     log.warning("reconcile failed", extra={"fields": fields})
 
 
-def _effort(world: World, work: Work, now: datetime) -> dict[str, object]:
-    """`calls` are all of this process to Compute Engine since the line before."""
+def _effort(work: Work, now: datetime) -> dict[str, object]:
     return {
         "model": work.model,
         "event_id": work.event_id,
         "passes": work.passes,
-        "calls": world.compute.take_call_count(),
+        "calls": work.calls,
         "seconds": round((now - work.started_at).total_seconds(), 3),
     }
 

@@ -48,6 +48,7 @@ from handlers.reconcile.overdue import restore_overdue
 from handlers.reconcile.predict import with_prediction
 from handlers.reconcile.route_writer import all_pending, write_route
 from handlers.reconcile.save import Run, save, save_observation_failure, save_stopped
+from infra.compute import call_count
 from infra.compute.apply import apply
 from infra.compute.errors import RateLimited, Refused
 from infra.fleet import gateway_room, naming, preflight
@@ -141,7 +142,7 @@ def reconcile(world: World, model: str, event_id: str = "", number: int | None =
     """`number` is that of a wake-up for one wait of the model, which the next tick repeats."""
     started_at = world.clock.now()
     run = Run(model, event_id, world.new_token(), started_at + BUDGET, number)
-    carried, passes = Carried(), 0
+    carried, passes, calls = Carried(), 0, call_count.start()
     try:
         while True:
             passes += 1
@@ -160,7 +161,8 @@ def reconcile(world: World, model: str, event_id: str = "", number: int | None =
                     world.sleepers.release()
                 carried = replace(carried, cache=age(carried.cache))
     except Exception as error:
-        log_lines.failed(world, Work(model, event_id, started_at, passes), error)
+        work = Work(model, event_id, started_at, passes, calls.total)
+        log_lines.failed(world, work, error)
         restore_overdue(world, model)
         if isinstance(error, ObservationFailed):
             is_repeated = lease.postpone(
@@ -177,7 +179,7 @@ def reconcile(world: World, model: str, event_id: str = "", number: int | None =
     )
     lease.release(world, model, run.token, wait)
     state = carried.stored.state if carried.stored else None
-    log_lines.reconciled(world, Work(model, event_id, started_at, passes), state)
+    log_lines.reconciled(world, Work(model, event_id, started_at, passes, calls.total), state)
 
 
 def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, datetime | None]:

@@ -17,9 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID, uuid5
 
 from infra.clock import Clock
+from infra.compute import call_count
 from infra.compute.client import Compute
 from infra.compute.errors import (
     BACK_OFF_SECONDS,
@@ -103,7 +105,8 @@ def _run_concurrently(
                 if blocked:
                     results[number] = blocked
                 else:
-                    running[pool.submit(run, actions[number])] = number
+                    job = call_count.in_context(partial(run, actions[number]))
+                    running[pool.submit(job)] = number
             for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
                 results[running.pop(future)] = future.result()
     return results

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
-from threading import Lock
 from typing import Any, TypeVar
 from uuid import UUID
 
 from requests.adapters import BaseAdapter
 
 from infra.clock import Clock
+from infra.compute import call_count
 from infra.compute.calls import Calls, expand_references
 from infra.compute.endpoints import (
     AGGREGATED,
@@ -81,17 +81,8 @@ class Compute:
         self._clock = clock
         self._calls = Calls(project, clock, endpoint, credentials, adapter)
         self._pool: ThreadPoolExecutor | None = None
-        self._lock, self._count = Lock(), 0
         self._recent: dict[Reference, tuple[Answer, datetime]] = {}
         self.reads = ReadQuota(clock)
-
-    def take_call_count(self) -> int:
-        """How many calls were made since the count was last taken: so that counts add up, although
-        several passes share this client.
-        """
-        with self._lock:
-            count, self._count = self._count, 0
-            return count
 
     def _call(
         self,
@@ -103,8 +94,7 @@ class Compute:
     ) -> Body:
         if method in READS:
             self.reads.require_open()
-        with self._lock:
-            self._count += 1
+        call_count.add()
         try:
             return self._calls.call(endpoint, method, fields, timeout_seconds, body_field)
         except RateLimited as refusal:
@@ -409,7 +399,7 @@ class Compute:
             return [job() for job in jobs]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="compute")
-        futures = [self._pool.submit(job) for job in jobs]
+        futures = [self._pool.submit(call_count.in_context(job)) for job in jobs]
         failures = [failure for failure in [future.exception() for future in futures] if failure]
         if failures:
             raise failures[0]
