@@ -83,6 +83,8 @@ def on_status(event: CloudEvent) -> None:
 def on_webhook(call: Request) -> tuple[str, int]:
     from handlers import webhook
 
+    if (call.method, call.path) == ("GET", self_check.PATH):
+        return probe.answer()
     if call.method != "POST":
         return "only POST", 405
     body = call.stream.read(webhook.MAX_BYTES + 1)
@@ -147,6 +149,7 @@ with cold_start.fast_imports():
 
             wiring.world().connect("store", "compute", "scheduler")
 
+probe = self_check.StartupProbe(wiring.instance(), wiring.world, wiring.identity)
 if instance := wiring.instance():
     from handlers import self_test
 

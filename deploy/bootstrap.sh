@@ -428,7 +428,9 @@ if [ ${#missing[@]} = 0 ]; then
   echo "Ready: all functions are deployed and connected."
 else
   options="--project=$PROJECT --region=$REGION"
-  echo "Not deployed yet: ${missing[*]}. Deploy the functions with"
+  echo "Not deployed yet: ${missing[*]}. Pin the images of the build once"
+  echo "  .venv/bin/python -m deploy.pin_images"
+  echo "deploy the functions with"
   echo "  gcloud builds submit $options --ignore-file=.buildignore \\"
   echo "    --substitutions=_REGION=$REGION,_DATABASE=$DATABASE"
   echo "and then run this script again, which connects the subscriptions to them; or do both with"

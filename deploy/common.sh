@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Names and helpers that bootstrap.sh and functions.sh share. Sourced, never run.
-# shellcheck disable=SC2034  # the names are used by the two scripts
+# Names and helpers that the scripts share. Sourced, never run.
+# shellcheck disable=SC2034  # the names are used by the scripts
 
 # Topics. The code uses the same names (tests/test_deploy.py compares them).
 RELEASES=model-releases
@@ -223,26 +223,45 @@ project_number() {
 # Whether a function answers the service's requests. SHELL_IMAGE acknowledges messages and loses them.
 # Callers use it as a condition, in which bash ignores `set -e`: hence `|| exit`.
 is_deployed() { # service
-  local revisions revision image
+  local revisions revision
   exists gcloud run services describe "$1" --region="$REGION" --project="$PROJECT" || return 1
   revisions="$(value gcloud run services describe "$1" --region="$REGION" --project="$PROJECT" \
     --format='value(status.traffic[].revisionName)')" || exit
   [ -n "$revisions" ] || return 1
   for revision in ${revisions//;/ }; do
-    image="$(value gcloud run revisions describe "$revision" --region="$REGION" \
-      --project="$PROJECT" --format='value(spec.containers[0].image)')" || exit
-    if [[ $image == "$SHELL_IMAGE"* ]]; then return 1; fi
+    if is_shell "$revision"; then return 1; fi
   done
+}
+
+is_shell() { # revision
+  local image
+  image="$(value gcloud run revisions describe "$1" --region="$REGION" --project="$PROJECT" \
+    --format='value(spec.containers[0].image)')" || exit
+  [[ $image == "$SHELL_IMAGE"* ]]
+}
+
+# The revisions of a service: the share of its requests, the tag, and the name, one a line.
+revisions() { # service
+  value gcloud run services describe "$1" --region="$REGION" --project="$PROJECT" \
+    --flatten='status.traffic[]' \
+    --format='value[separator=","](status.traffic.percent,status.traffic.tag,status.traffic.revisionName)'
+}
+
+# The revision with the most requests.
+serving() { # lines of revisions
+  sort -t, -k1,1nr <<<"$1" | sed -n '1s/.*,//p'
 }
 
 # Refuses to continue with another database than that of the deployed function: the models and their
 # releases would be missing there. Functions that name none use "(default)".
 same_database() { # service
-  local current
+  local all current revision
   if [ "${CHANGE_DATABASE:-false}" = true ] || ! is_deployed "$1"; then return 0; fi
-  current="$(value gcloud run services describe "$1" --region="$REGION" --project="$PROJECT" \
-    --flatten='spec.template.spec.containers[0].env[]' \
-    --format='value[separator="="](spec.template.spec.containers.env.name,spec.template.spec.containers.env.value)' |
+  all="$(revisions "$1")"
+  revision="$(serving "$all")"
+  current="$(value gcloud run revisions describe "$revision" --region="$REGION" --project="$PROJECT" \
+    --flatten='spec.containers[0].env[]' \
+    --format='value[separator="="](spec.containers.env.name,spec.containers.env.value)' |
     sed -n 's/^SLIPWAY_DATABASE=//p')"
   current="${current:-(default)}"
   [ "$current" = "$DATABASE" ] ||

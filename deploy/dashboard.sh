@@ -5,16 +5,22 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source ./common.sh
+# shellcheck source-path=SCRIPTDIR source=rollout.sh
+source ./rollout.sh
 
 usage() {
   cat <<TEXT
 Usage: deploy/dashboard.sh --project=ID --viewer=MEMBER [--region=REGION] [--dry-run]
+       deploy/dashboard.sh --project=ID --back | --take-over
 
 Deploys the pages of slipway dashboard as the service slipway-dashboard (docs/dashboard.md).
+A new revision serves once it has checked itself; until then the one before serves on.
 
   --project=ID      the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --viewer=MEMBER   who may see all models, such as group:on-call@example.com
   --region=REGION   where the service runs (default: us-central1)
+  --back            deploy nothing: return to the revision that served before
+  --take-over       deploy nothing: let the newest revision take over, after --back
   --dry-run         print every command and run none; needs neither gcloud nor a login
 TEXT
 }
@@ -25,6 +31,7 @@ VIEWER=""
 for argument in ${REST[@]+"${REST[@]}"}; do
   case "$argument" in
     --viewer=*) VIEWER="${argument#*=}" ;;
+    --back | --take-over) redirect "$argument" "$NAME" ;;
     *) fail "unknown argument $argument; see --help" ;;
   esac
 done
@@ -55,14 +62,17 @@ audience="/projects/$number/locations/$REGION/services/$NAME"
 variables="GOOGLE_CLOUD_PROJECT=$PROJECT,SLIPWAY_DATABASE=$DATABASE"
 agent="service-$number@gcp-sa-iap.iam.gserviceaccount.com"
 
-run gcloud beta run deploy "$NAME" --source="$source" --region="$REGION" "${in_project[@]}" \
+code="$(code_digest console handlers infra rollout requirements.txt)"
+stage "$NAME" "$code" gcloud beta run deploy "$NAME" --source="$source" "$SELF_CHECK" \
+  --region="$REGION" "${in_project[@]}" \
   --service-account="$(identity "$NAME")" \
   --build-service-account="projects/$PROJECT/serviceAccounts/$(identity slipway-deployer)" \
   --iap --no-allow-unauthenticated --timeout=30 --concurrency=8 --max-instances=2 \
-  --cpu=1 --memory=512Mi --labels=app=slipway --quiet \
+  --cpu=1 --memory=512Mi --quiet \
   --set-env-vars="$variables,SLIPWAY_IAP_AUDIENCE=$audience"
 run gcloud run services add-iam-policy-binding "$NAME" --region="$REGION" "${in_project[@]}" \
   --member="serviceAccount:$agent" --role=roles/run.invoker --format=none --quiet
 run gcloud beta iap web add-iam-policy-binding --resource-type=cloud-run --service="$NAME" \
   --region="$REGION" "${in_project[@]}" --member="$VIEWER" \
   --role=roles/iap.httpsResourceAccessor --format=none --quiet
+take_over true "$NAME"

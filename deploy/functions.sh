@@ -6,20 +6,22 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source ./common.sh
+# shellcheck source-path=SCRIPTDIR source=rollout.sh
+source ./rollout.sh
 
 usage() {
   cat <<TEXT
 Usage: deploy/functions.sh [intake] [approver] [alert-intake] [artifact-intake]
                            [notifier] [reconciler] --project=ID [--region=REGION]
                            [--database=NAME] [--change-database] [--deploy-only] [--unchecked]
-                           [--back] [--dry-run]
+                           [--stage | --take-over | --back] [--dry-run]
 
 Deploys on_release (intake), on_approval (approver), on_alert (alert-intake), on_artifact
 (artifact-intake), on_status (notifier) and on_wakeup (reconciler) as Cloud Run functions, all by
 default, and makes Pub/Sub push to them with a signed token.
 
-A new revision of a function that serves already gets no messages until it has answered a self-check;
-until then, and if it fails, the one before serves on. --back returns to that one.
+New revisions of functions that serve already get no messages until all of them have answered a
+self-check; until then, and if one fails, those before serve on. --back returns to those.
 
   --project=ID      the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --region=REGION   where the functions run (default: us-central1)
@@ -27,7 +29,9 @@ until then, and if it fails, the one before serves on. --back returns to that on
   --change-database the documents have been moved there from the database of the deployed functions
   --deploy-only     leave the subscriptions as they are, and name those that are not connected
   --unchecked       let new revisions take over without a self-check
-  --back            deploy nothing: return to the revision that served before
+  --stage           deploy new revisions, and leave them without messages
+  --take-over       deploy nothing: let the newest revisions take over, also after --back
+  --back            deploy nothing: return to the revisions that served before
   --dry-run         print every command and run none; needs neither gcloud nor a login
 
 SLIPWAY_METRICS (cloud-monitoring) and PROMETHEUS_URL with SLIPWAY_REQUESTS_COUNTER,
@@ -40,16 +44,20 @@ TEXT
 }
 
 parse_common "$@"
-PARTS=()
+PARTS=() SERVICES=() DEPLOYS=true
 for argument in ${REST[@]+"${REST[@]}"}; do
   case "$argument" in
     --deploy-only) CHECK_ONLY=true ;;
     --change-database) CHANGE_DATABASE=true ;;
     --unchecked) UNCHECKED=true ;;
-    --back) BACK=true ;;
+    --stage) STAGED=true ;;
+    --take-over) DEPLOYS=false ;;
+    --back) BACK=true DEPLOYS=false ;;
     *) PARTS+=("$argument") ;;
   esac
 done
+
+CODE="$(code_digest main.py handlers infra rollout requirements.txt)"
 
 # A source of metrics, if there is one: the intake must know of it, and the reconciler reads it.
 # A selector of series may have commas and bars, so then another character separates the variables.
@@ -68,19 +76,6 @@ if [ -n "${SLIPWAY_GATE_SECRET:-}" ]; then
   GATES="${COMMA}SLIPWAY_HTTP_GATES=signed"
   SECRET=(--set-secrets="SLIPWAY_GATE_SECRET=$SLIPWAY_GATE_SECRET:latest")
 fi
-
-# The revisions of a service: the share of its requests, the tag, and the name, one a line.
-revisions() { # service
-  value gcloud run services describe "$1" --region="$REGION" --project="$PROJECT" \
-    --flatten='status.traffic[]' \
-    --format='value[separator=","](status.traffic.percent,status.traffic.tag,status.traffic.revisionName)'
-}
-
-# Gives all requests to a revision, and remembers which one had them.
-serve() { # service, revision, the one before
-  run gcloud run services update-traffic "$1" --region="$REGION" --project="$PROJECT" \
-    --to-revisions="$2=100" --set-tags="previous=$3" --quiet
-}
 
 # Asks the revision with the tag "next" whether it can take over, and waits for its answer in the log.
 check() { # service, revision, the one that serves
@@ -102,63 +97,20 @@ check() { # service, revision, the one that serves
     "see its log, and whether bootstrap.sh has run since the last upgrade}"
 }
 
-# The new revision takes over from the one that serves.
-take_over() { # service, the revision that serves
-  local new
-  if [ "$DRY_RUN" = true ]; then return 0; fi
-  new="$(revisions "$1" | sed -n "s/^[0-9]*,$NEXT,//p")"
-  [ -n "$new" ] || fail "$1: no revision has the tag $NEXT; deploy it again"
-  if [ "$new" = "$2" ]; then return 0; fi
-  if [ "${UNCHECKED:-false}" = false ]; then check "$1" "$new" "$2"; fi
-  serve "$1" "$new" "$2"
-  echo "$1: revision $new has taken over from $2"
-}
-
-# Returns to the revision that served before. A second time it returns to the newer one.
-back() { # service
-  local all current previous
-  if [ "$DRY_RUN" = true ]; then
-    serve "$1" PREVIOUS CURRENT
-    return
-  fi
-  all="$(revisions "$1")"
-  current="$(serving "$all")"
-  previous="$(sed -n 's/^[0-9]*,previous,//p' <<<"$all")"
-  [ -n "$previous" ] || fail "$1: no earlier revision is remembered; name one to" \
-    "gcloud run services update-traffic $1 --region=$REGION --project=$PROJECT --to-revisions=NAME=100"
-  serve "$1" "$previous" "$current"
-  echo "$1: revision $previous serves again, in place of $current"
-}
-
-# The revision with the most requests.
-serving() { # lines of revisions
-  sort -t, -k1,1nr <<<"$1" | sed -n '1s/.*,//p'
-}
-
 # Concurrency: the reconciler mostly waits for Compute Engine and the intake for Firestore, so one
 # warm instance can serve a few requests at once.
 deploy() { # service, function, concurrency, max instances, [more environment variables, [flags]]
-  local before="" flags=()
-  if [ "${BACK:-false}" = true ]; then
-    back "$1"
-    return
-  fi
+  SERVICES+=("$1")
+  if [ "$DEPLOYS" = false ]; then return; fi
   same_database "$1"
-  if is_deployed "$1"; then
-    before="$(revisions "$1")"
-    before="$(serving "$before")"
-    flags=(--no-traffic --tag="$NEXT")
-  fi
-  run gcloud run deploy "$1" --function="$2" --source=.. --base-image=python313 \
+  stage "$1" "$CODE" gcloud run deploy "$1" --function="$2" --source=.. --base-image=python313 \
     --automatic-updates \
     --region="$REGION" --project="$PROJECT" --service-account="$(identity "$1")" \
     --build-service-account="projects/$PROJECT/serviceAccounts/$(identity slipway-deployer)" \
     --no-allow-unauthenticated --ingress=internal --timeout="$TIMEOUT_SECONDS" --concurrency="$3" \
     --max-instances="$4" --cpu=1 --memory=512Mi --cpu-boost \
     --set-env-vars="${DELIMITER}GOOGLE_CLOUD_PROJECT=$PROJECT${COMMA}SLIPWAY_DATABASE=$DATABASE${5:-}" \
-    --labels=app=slipway --quiet ${flags[@]+"${flags[@]}"} "${@:6}"
-  connect "$1"
-  if [ -n "$before" ]; then take_over "$1" "$before"; fi
+    --quiet "${@:6}"
 }
 
 if [ ${#PARTS[@]} = 0 ]; then PARTS=(intake approver alert-intake artifact-intake notifier reconciler); fi
@@ -192,3 +144,16 @@ for part in "${PARTS[@]}"; do
     *) fail "unknown argument $part; see --help" ;;
   esac
 done
+
+if [ "${BACK:-false}" = true ]; then
+  back "${SERVICES[@]}"
+  exit
+fi
+if [ "${STAGED:-false}" = true ]; then exit; fi
+# Before its first function takes over, nothing may be pushed to a service.
+new=()
+for name in "${SERVICES[@]}"; do
+  if is_deployed "$name"; then connect "$name"; else new+=("$name"); fi
+done
+take_over "$([ "${UNCHECKED:-false}" = true ] && echo true || echo check)" "${SERVICES[@]}"
+for name in ${new[@]+"${new[@]}"}; do connect "$name"; done

@@ -30,21 +30,22 @@ conservative_policy() {
 first_policy() {
   local api="${CLOUDSDK_API_ENDPOINT_OVERRIDES_FIRESTORE:-https://firestore.googleapis.com/}"
   local documents="${api%/}/v1/projects/$PROJECT/databases/$SETTINGS_DATABASE/documents"
-  local request=(curl -sS --retry 6 -o /dev/null -w '%{http_code}' -X POST
+  local request=(curl -sS --retry 6 -w '\n%{http_code}' -X POST
     "$documents/settings?documentId=policy" -H @- -H 'Content-Type: application/json'
     -H "X-Goog-User-Project: $PROJECT" -d "$(conservative_policy)")
-  local token status
+  local token answer
   printf '%q ' "${request[@]}"
   echo
   if [ "$DRY_RUN" = true ]; then return; fi
   # The token is a header on the standard input, so that no list of processes shows it.
   token="$(value gcloud auth print-access-token)"
-  status="$(printf 'Authorization: Bearer %s' "$token" | "${request[@]}")"
-  case "$status" in
+  answer="$(printf 'Authorization: Bearer %s' "$token" | "${request[@]}")"
+  case "${answer##*$'\n'}" in
     200) echo "Wrote a policy that allows little. A refusal says how to allow more, for example:" &&
       echo "  slipway policy allow --project=$PROJECT exposure=external hosts=models.example.com" ;;
     409) echo "Kept the policy that there is." ;;
-    *) fail "the policy could not be written: Firestore answered with HTTP status $status" ;;
+    *) fail "the policy could not be written: Firestore answered with HTTP status" \
+      "${answer##*$'\n'}: ${answer%$'\n'*}" ;;
   esac
 }
 

@@ -7,17 +7,22 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source ./common.sh
+# shellcheck source-path=SCRIPTDIR source=rollout.sh
+source ./rollout.sh
 
 usage() {
   cat <<TEXT
 Usage: deploy/webhooks.sh --project=ID --secret=NAME [--region=REGION] [--dry-run]
+       deploy/webhooks.sh --project=ID --back | --take-over
 
 Deploys on_webhook as the public service slipway-webhooks, which may publish on model-artifacts and
-nothing else.
+nothing else. A new revision serves once it has checked itself; until then the one before serves on.
 
   --project=ID      the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --secret=NAME     the secret in Secret Manager with the senders' secrets (docs/sources.md)
   --region=REGION   where the service runs (default: us-central1)
+  --back            deploy nothing: return to the revision that served before
+  --take-over       deploy nothing: let the newest revision take over, after --back
   --dry-run         print every command and run none; needs neither gcloud nor a login
 TEXT
 }
@@ -28,6 +33,7 @@ SECRET=""
 for argument in ${REST[@]+"${REST[@]}"}; do
   case "$argument" in
     --secret=*) SECRET="${argument#*=}" ;;
+    --back | --take-over) redirect "$argument" "$NAME" ;;
     *) fail "unknown argument $argument; see --help" ;;
   esac
 done
@@ -41,10 +47,12 @@ run gcloud pubsub topics add-iam-policy-binding "$ARTIFACTS" --member="$member" 
 run gcloud secrets add-iam-policy-binding "$SECRET" --member="$member" \
   --role=roles/secretmanager.secretAccessor "${in_project[@]}" --format=none --quiet
 
-run gcloud run deploy "$NAME" --function=on_webhook --source=.. --base-image=python313 \
-  --automatic-updates \
+code="$(code_digest main.py handlers infra rollout requirements.txt)"
+stage "$NAME" "$code" gcloud run deploy "$NAME" --function=on_webhook --source=.. \
+  --base-image=python313 --automatic-updates "$SELF_CHECK" \
   --region="$REGION" "${in_project[@]}" --service-account="$(identity "$NAME")" \
   --build-service-account="projects/$PROJECT/serviceAccounts/$(identity slipway-deployer)" \
   --allow-unauthenticated --ingress=all --timeout=30 --concurrency=8 --max-instances=2 \
   --cpu=1 --memory=512Mi --set-env-vars="GOOGLE_CLOUD_PROJECT=$PROJECT" \
-  --set-secrets="SLIPWAY_WEBHOOK_SECRETS=$SECRET:latest" --labels=app=slipway --quiet
+  --set-secrets="SLIPWAY_WEBHOOK_SECRETS=$SECRET:latest" --quiet
+take_over true "$NAME"

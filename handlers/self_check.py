@@ -1,5 +1,5 @@
 """Answers whether this revision of a function can take over: asked by `deploy/functions.sh`, before
-the revision gets any other message.
+the revision gets any other message, and by Cloud Run where no message can be pushed.
 
 The question is a message on `slipway-checks`, which a subscription of its own pushes to the address
 of the revision's tag. The answer is a log line, since not every function may write documents, and
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TOPIC = "slipway-checks"
 ANSWERED = "self-check answered"
 RIGHT = "right"
-MODELS = 100
+PATH = "/self-check"
 NAMED = 3
 
 log = logging.getLogger("slipway")
@@ -73,28 +73,38 @@ def find(instance: Instance, world: World, identity: Callable[[], GoogleIdentity
     except Exception as error:
         yield f"permissions cannot be tested: {error!r}"
     try:
-        yield from _documents(world)
+        from infra.store.readable import find_unreadable
+
+        yield from find_unreadable(world.store, world.project)
     except Exception as error:
         yield f"documents cannot be read: {error!r}"
 
 
-def _documents(world: World) -> Iterator[str]:
-    """Settings and models that this version does not understand."""
-    from infra.settings import POLICY, load_project_policy
-    from infra.store.documents import from_document
+class StartupProbe:
+    """Answers Cloud Run's startup probe in a service to which Pub/Sub does not push. Anybody may
+    ask, so it says nothing but a word, and tests nothing again once it was right.
 
-    try:
-        load_project_policy(world.store, world.store.get_many([POLICY]), world.project)
-    except ValueError as error:
-        yield str(error)
-    unreadable = []
-    models = world.store.list("models", MODELS)
-    for document in models:
+    What cannot be tested now is no reason not to start: an outage passes, a lacking right does not.
+    """
+
+    def __init__(
+        self,
+        instance: Instance | None,
+        world: Callable[[], World],
+        identity: Callable[[], GoogleIdentity],
+    ) -> None:
+        self._instance, self._world, self._identity = instance, world, identity
+        self._is_right = instance is None
+
+    def answer(self) -> tuple[str, int]:
+        """The text and the status."""
+        if self._is_right or self._instance is None:
+            return RIGHT, 200
         try:
-            from_document(document.data)
+            record = self_test.test_itself(self._instance, self._world(), self._identity)
+            lacks = record.lacks if record else ()
         except Exception as error:
-            unreadable.append(f"{document.path}: {error}")
-    if unreadable:
-        yield f"{len(unreadable)} of {len(models)} models are unreadable: " + "; ".join(
-            unreadable[:NAMED]
-        )
+            log.warning("permissions not tested", extra={"fields": {"why": repr(error)}})
+            lacks = ()
+        self._is_right = not lacks
+        return (RIGHT, 200) if self._is_right else ("not right: see the log", 503)

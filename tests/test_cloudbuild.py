@@ -81,7 +81,30 @@ def test_images_are_pinned_to_the_digests_of_their_tags() -> None:
     assert images["_PYTHON_IMAGE"] == f"python:3.13-bookworm@sha256:{13:064}"
     assert images["_GCLOUD_IMAGE"].endswith(f":528.0.0-slim@sha256:{12:064}")
     assert pin(pinned, Digests()) == pinned, "an update replaces the digest"
-    assert pinned.count("@sha256:") == 2
+    assert pinned.count("@sha256:0") == 2
+
+
+@pytest.mark.parametrize(
+    ("images", "unpinned", "status"),
+    [
+        ("a:1@sha256:0 b:1@sha256:1", "fail", 0),
+        ("a:1@sha256:0 b:1", "fail", 1),
+        ("a:1@sha256:0 b:1", "warn", 0),
+    ],
+)
+def test_nothing_is_built_with_an_image_that_is_not_pinned(
+    images: str, unpinned: str, status: int
+) -> None:
+    step = subprocess.run(
+        ["bash", "-c", STEPS["pinned-images"]["script"]],
+        env=os.environ | {"IMAGES": images, "UNPINNED": unpinned},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert step.returncode == status
+    assert ("not pinned to a digest: b:1\n" in step.stdout) is images.endswith("b:1")
+    assert all("pinned-images" in before(name) for name in STEPS if name != "pinned-images")
 
 
 def test_the_image_of_gcloud_has_the_version_of_its_packages() -> None:

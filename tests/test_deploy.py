@@ -21,6 +21,7 @@ from infra.store import databases
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
+SOURCED = {"common.sh", "policy.sh", "rollout.sh"}
 WEBHOOKS = DEPLOY / "webhooks.sh"
 VIEWER = "group:on-call@example.com"
 PROJECT = "slipway-project"
@@ -722,9 +723,7 @@ def test_the_dashboards_image_has_all_that_it_needs(tmp_path: Path) -> None:
     assert started.returncode == 0, started.stderr
 
 
-@pytest.mark.parametrize(
-    "name", sorted({path.name for path in DEPLOY.glob("*.sh")} - {"common.sh", "policy.sh"})
-)
+@pytest.mark.parametrize("name", sorted({path.name for path in DEPLOY.glob("*.sh")} - SOURCED))
 def test_a_script_prints_its_usage_and_names_a_missing_argument(name: str) -> None:
     assert script(name, "--help").stdout.startswith(f"Usage: deploy/{name}")
     without = script(name)

@@ -29,7 +29,7 @@ def test_a_new_revision_takes_over_after_it_has_answered(tmp_path: Path) -> None
     assert message[4] == "slipway-checks"
     assert flag(message, "attribute").startswith("service=slipway-intake,check=")
     (moved,) = starting_with("run services update-traffic", commands)
-    assert (flag(moved, "to-revisions"), flag(moved, "set-tags")) == ("r-2=100", "previous=r-1")
+    assert flag(moved, "to-revisions") == "r-2=100"
     order = [commands.index(each) for each in (deployed, message, moved)]
     assert order == sorted(order)
     unchecked = run_against_existing(tmp_path, "functions.sh", "intake", "--unchecked")
@@ -69,12 +69,14 @@ def test_the_way_back_is_one_command_that_deploys_nothing(tmp_path: Path) -> Non
     assert [command[4] for command in moved] == [f"slipway-{each}" for each in SERVICES]
     for command in moved:
         assert flag(command, "to-revisions") == "r-1=100"
-        assert flag(command, "set-tags") == "previous=r-2"  # a second --back undoes the first
+        assert "tag" not in str(
+            command
+        )  # a second --back changes nothing, and --take-over undoes it
     result, commands = against_existing(
         tmp_path, "functions.sh", "--back", "intake", revisions="100,,r-2", answer=""
     )
     assert result.returncode == 1
-    assert "slipway-intake: no earlier revision is remembered" in result.stderr
+    assert "no earlier revision is remembered of slipway-intake" in result.stderr
     assert not starting_with("run services update-traffic", commands)
 
 

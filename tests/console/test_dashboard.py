@@ -22,6 +22,7 @@ from console.dashboard.app import LOOPBACK, App
 from console.dashboard.chart import spans_of
 from console.dashboard.pages import commands, models_page
 from console.dashboard.render import MAX_BYTES
+from console.dashboard.service import Checked
 from console.dashboard.snapshot import Reading, Snapshot, Times
 from console.dashboard.sources import Sources
 from console.follow import entries, last_entries, place_after
@@ -60,7 +61,7 @@ def app_of(scenario: Scenario, **fields: Any) -> App:
 
 
 def get(
-    app: App,
+    app: App | Checked,
     path: str,
     query: str = "",
     method: str = "GET",

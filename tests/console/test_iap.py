@@ -17,9 +17,10 @@ from google.auth import crypt, jwt
 from console.connect import Connection
 from console.dashboard.app import App
 from console.dashboard.iap import HEADER, ISSUER, KEPT_SECONDS, PAUSE_SECONDS, Iap, Keys
-from console.dashboard.service import make_app
+from console.dashboard.service import SELF_CHECK, Checked, make_app
 from console.dashboard.sources import Sources
 from infra.errors import Unavailable
+from infra.store.port import Delete, Put
 from tests.console.test_dashboard import Answer, get
 from tests.scenario import PROJECT, Scenario
 
@@ -72,7 +73,7 @@ def token(key: Any = KEY, kid: str = "one", **payload: object) -> str:
     return str(jwt.encode(signer(key, kid), usual | payload), "ascii")
 
 
-def answer(app: App, header: str | None) -> Answer:
+def answer(app: App | Checked, header: str | None) -> Answer:
     return get(app, "/", more={HEADER: header} if header is not None else {})
 
 
@@ -165,4 +166,15 @@ def test_a_service_that_nobody_protects_does_not_start(more: dict[str, str]) -> 
 def test_a_service_with_an_audience_refuses_what_the_proxy_has_not_signed() -> None:
     environment = {"GOOGLE_CLOUD_PROJECT": "demo", "SLIPWAY_STORE": "sqlite::memory:"}
     app = make_app(environment | {"SLIPWAY_IAP_AUDIENCE": AUDIENCE})
+    assert answer(app, None).status == "403 Forbidden"
+
+
+def test_a_startup_probe_needs_no_proxy_and_fails_if_documents_are_not_understood() -> None:
+    scenario = Scenario()
+    connection = Connection(scenario.world, PROJECT, f"project {PROJECT}")
+    scenario.store.commit(Put("models/tiny", {"schema": 999}))
+    app = Checked(App(Sources(connection), None, lambda _: "not signed"), connection)
+    assert get(app, SELF_CHECK).status == "503 Service Unavailable"
+    scenario.store.commit(Delete("models/tiny"))
+    assert get(app, SELF_CHECK).status == "200 OK"
     assert answer(app, None).status == "403 Forbidden"

@@ -76,7 +76,7 @@ class Scripts:
     def _curl(self, call: Call, fault: Fault) -> Answer:
         """curl repeats by itself what is busy or lost, and prints the last status."""
         if fault is Fault.REFUSED:
-            return Answer(0, "403")
+            return Answer(0, "PERMISSION_DENIED\n403")
         if fault is Fault.LOST:
             Shim(self.world)(call)
         return Shim(self.world)(call)

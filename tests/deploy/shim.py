@@ -83,7 +83,7 @@ class Shim:
             return Answer(1, "", _errors(words, refusal))
 
     def _curl(self, call: Call) -> Answer:
-        """A request to Firestore; the answer is its status."""
+        """A request to Firestore; the answer ends with its status."""
         after = dict(itertools.pairwise(call.arguments))
         url = urlsplit(next(each for each in call.arguments if each.startswith("http")))
         query, body = dict(parse_qsl(url.query)), json.loads(after["-d"])
@@ -91,8 +91,8 @@ class Shim:
         try:
             self.world.request("firestore", after["-X"], url.path.lstrip("/"), query, body)
         except Refusal as refusal:
-            return Answer(0, str(refusal.code))
-        return Answer(0, "200")
+            return Answer(0, f"{refusal.status}\n{refusal.code}")
+        return Answer(0, "{}\n200")
 
     def request(self, method: str, address: tuple[str, str], body: Json, **query: str) -> Json:
         return self.world.request(*(address[0], method, address[1], query, body))
@@ -353,27 +353,50 @@ def _deploy(shim: Shim, words: Words) -> Json:
             "timeoutSeconds": words.number("timeout"),
             "containerConcurrency": words.number("concurrency"),
         }
+    labels = dict(each.split("=") for each in words.flag("labels").split(",") if each)
     body: Json = {
         "metadata": {
             "name": name,
             "annotations": {"run.googleapis.com/ingress": words.flag("ingress")},
-            "labels": dict(each.split("=") for each in words.flag("labels").split(",") if each),
+            "labels": labels,
         },
-        "spec": {"template": {"metadata": {"annotations": annotations}, "spec": spec}},
+        "spec": {
+            "template": {
+                "metadata": {"annotations": annotations, "labels": labels},
+                "spec": spec,
+            }
+        },
     }
-    if f"run/namespaces/{PROJECT}/services/{name}" in shim.world.resources:
-        generation = shim.world.services()[name]["metadata"]["generation"] + 1
+    before = shim.world.services().get(name)
+    if before:
+        generation = before["metadata"]["generation"] + 1
         body["spec"]["template"]["metadata"]["name"] = f"{name}-{generation:05}"
-    if words.flag("no-traffic"):
-        old = shim.world.services()[name]["status"]["traffic"]
-        serving = [each | {"latestRevision": False} for each in old if each.get("percent")]
-        others = [each for each in old if each.get("tag") not in (None, words.flag("tag"))]
-        latest = {"tag": words.flag("tag"), "latestRevision": True}
-        body["spec"]["traffic"] = [*serving, *others, latest]
+    revision = body["spec"]["template"]["metadata"].get("name")
+    body["spec"]["traffic"] = _traffic(words, before, revision)
     services = f"v1/namespaces/{PROJECT}/services"
-    if f"run/namespaces/{PROJECT}/services/{name}" in shim.world.resources:
-        return shim.request("PUT", ("run", f"{services}/{name}"), body)
-    return shim.request("POST", ("run", services), body)
+    if before:
+        deployed = shim.request("PUT", ("run", f"{services}/{name}"), body)
+    else:
+        deployed = shim.request("POST", ("run", services), body)
+    if words.flag("allow-unauthenticated"):
+        everybody = {"role": "roles/run.invoker", "member": "allUsers"}
+        shim.bind(words._replace(flags=everybody, verb="add"), ("run", f"{services}/{name}"))
+    return deployed
+
+
+def _traffic(words: Words, before: Json | None, revision: str | None) -> list[Json]:
+    """What a deployment leaves to the revisions before, and the tag of the new one."""
+    tag = words.flag("tag")
+    latest: Json = {"latestRevision": True}
+    if before is None:
+        traffic = [latest | {"percent": 100}]
+    elif words.flag("no-traffic"):
+        traffic = [each | {"latestRevision": False} for each in before["status"]["traffic"]]
+    else:
+        traffic = before["spec"]["traffic"]
+    others = [each for each in traffic if not tag or each.get("tag") != tag]
+    tagged = {"revisionName": revision} if revision else latest
+    return [*others, tagged | {"tag": tag}] if tag else others
 
 
 def _viewer(shim: Shim, words: Words) -> None:
@@ -451,11 +474,14 @@ def _update_traffic(shim: Shim, words: Words) -> Json:
     address = "run", f"v1/namespaces/{PROJECT}/services/{name}"
     service = shim.request("GET", address, {})
     serving = words.flag("to-revisions").removesuffix("=100")
-    tag, _, revision = words.flag("set-tags").partition("=")
-    service["spec"]["traffic"] = [
-        {"revisionName": serving, "percent": 100},
-        {"revisionName": revision, "tag": tag},
+    tag, _, revision = words.flag("update-tags").partition("=")
+    others = [
+        {key: value for key, value in each.items() if key != "percent"}
+        for each in service["spec"]["traffic"]
+        if each.get("tag") not in (None, tag)
     ]
+    moved = [{"revisionName": revision, "tag": tag}] if tag else []
+    service["spec"]["traffic"] = [{"revisionName": serving, "percent": 100}, *others, *moved]
     return shim.request("PUT", address, service)
 
 
@@ -480,7 +506,7 @@ def _read_log(shim: Shim, words: Words) -> list[Json]:
         url = found["status"]["url"].replace("https://", "https://next---")
         is_reached = push.get("pushEndpoint", "").startswith(url)
         if is_reached and [each["revisionName"] for each in tagged] == [revision]:
-            return [{"jsonPayload": {"answer": shim.world.answer}}]
+            return [{"jsonPayload": {"answer": shim.world.answers.get(service, "right")}}]
     return []
 
 
@@ -536,13 +562,10 @@ def _errors(words: Words, refusal: Refusal) -> str:
     return f"{command} {status}{refusal.message}\n"
 
 
-def _flatten(service: Json) -> list[Json]:
+def _flatten(revision: Json) -> list[Json]:
     """One for each environment variable."""
-    template = service["spec"]["template"]
-    return [
-        {"spec": {"template": {"spec": {"containers": {"env": each}}}}}
-        for each in template["spec"]["containers"][0]["env"]
-    ]
+    variables = revision["spec"]["containers"][0]["env"]
+    return [{"spec": {"containers": {"env": each}}} for each in variables]
 
 
 def _format(result: Any, form: str) -> str:

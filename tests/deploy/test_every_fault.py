@@ -36,6 +36,8 @@ STORIES = {
     "bootstrap, later": Story(BOTH, "bootstrap.sh"),
     "functions, first": Story(BOTH[:1], "functions.sh"),
     "functions, later": Story(BOTH, "functions.sh"),
+    "take over": Story((*BOTH, "functions.sh --stage"), "functions.sh --take-over"),
+    "back": Story((*BOTH, "functions.sh"), "functions.sh --back"),
     "webhooks": Story(BOTH, "webhooks.sh --secret=hooks"),
     "dashboard": Story(BOTH, "dashboard.sh --viewer=group:on-call@example.com"),
     "monitoring, first": Story(BOTH, "monitoring.sh"),

@@ -60,8 +60,8 @@ def test_functions_never_move_to_an_empty_database_by_themselves(
     scripts_on: ScriptsOn, live: World, script: str
 ) -> None:
     """As after an upgrade from a version that knew only `(default)`."""
-    for service in live.services().values():
-        container = service["spec"]["template"]["spec"]["containers"][0]
+    for revision in live.named(f"run/namespaces/{PROJECT}/revisions/").values():
+        container = revision["spec"]["containers"][0]
         container["env"] = [each for each in container["env"] if each["name"] != "SLIPWAY_DATABASE"]
     before = live.state()
     done = scripts_on(live).run(script)

@@ -91,6 +91,9 @@ def test_what_only_a_later_run_does_is_done_by_the_real_gcloud(
         scripts.run(script).check()
         calls += scripts.calls
     assert scripts.world.state() == after, "it brings the project up to date"
+    for script in ("functions.sh intake", "functions.sh --back intake"):
+        scripts.run(script).check()
+        calls += scripts.calls
     imitation.world = earlier
     for call in first_of_each_kind(calls):
         repeat(commands, call)

@@ -60,8 +60,10 @@ class World:
         self._refused: dict[str, int] = {}
         self.published: list[tuple[str, Json]] = []
         self.operations: dict[str, Json] = {}
-        self.answer = "right"
-        """What new revisions answer to their self-check."""
+        self.answers: dict[str, str] = {}
+        """What new revisions of a service answer to their self-check, if it is not "right"."""
+        self.unready: set[str] = set()
+        """Services whose new revisions fail their startup probe."""
         self.fleets: list[Json] = []
         self.components = {"alpha", "beta"}
         """Of gcloud."""
@@ -505,6 +507,8 @@ def _serve(world: World, key: str, body: Json) -> Json:
         if f"secretmanager/projects/{PROJECT}/secrets/{secret}" not in world.resources:
             raise not_found(f"secrets/{secret}")
     service, old = body["metadata"]["name"], world.resources.get(key, {})
+    if service in world.unready:
+        raise Refusal(400, "FAILED_PRECONDITION", "The container failed its startup probe.")
     number = old.get("metadata", {}).get("generation", 0) + 1
     revision = template["metadata"].get("name") or f"{service}-{number:05}"
     if old and old["spec"]["template"] == template:
@@ -535,7 +539,11 @@ def _serve(world: World, key: str, body: Json) -> Json:
     world.resources[f"{key.rsplit('/', 2)[0]}/revisions/{revision}"] = {
         "apiVersion": "serving.knative.dev/v1",
         "kind": "Revision",
-        "metadata": {"name": revision, "namespace": PROJECT},
+        "metadata": {
+            "name": revision,
+            "namespace": PROJECT,
+            "labels": template["metadata"].get("labels", {}),
+        },
         "spec": template["spec"],
         "status": {"conditions": [ready]},
     }

@@ -89,3 +89,20 @@ def test_only_the_topic_of_checks_asks() -> None:
     for topic in ("model-releases", "model-slipway-checks"):
         assert not self_check.is_check(check(topic=topic))
     assert not self_check.is_check(Event())
+
+
+def test_a_startup_probe_fails_for_a_lacking_right_but_not_for_an_outage() -> None:
+    webhooks = replace(RECONCILER, service="slipway-webhooks", entry_point="on_webhook")
+    scenario = Scenario()
+    grants = Grants(revoked={"pubsub.topics.publish"})
+    with identity_with(grants) as identity:
+        probe = self_check.StartupProbe(webhooks, lambda: scenario.world, lambda: identity)
+        assert probe.answer() == ("not right: see the log", 503)
+        grants.revoked.clear()
+        assert probe.answer() == ("right", 200)
+        grants.revoked.add("pubsub.topics.publish")
+        assert probe.answer() == ("right", 200), "it is tested once"
+
+    with identity_with(Grants(broken={"model-artifacts": (503, {})})) as identity:
+        probe = self_check.StartupProbe(webhooks, lambda: scenario.world, lambda: identity)
+        assert probe.answer() == ("right", 200)

@@ -147,6 +147,7 @@ def test_the_function_answers_over_http(tmp_path: Path) -> None:
         program.wait_until_up()
         url = f"{program.url}/mlflow"
         assert requests.get(url, timeout=10).status_code == 405
+        assert requests.get(f"{program.url}/self-check", timeout=10).text == "right"
         as_sent = {name.title().replace("Mlflow", "MLflow"): each for name, each in SIGNED.items()}
         answer = requests.post(url, BODY, headers=as_sent, timeout=10)
         assert (answer.status_code, answer.text) == (401, "not verified")
