@@ -5,7 +5,7 @@ Used by `infra/compute/client.py` alone. The client's own code forms the request
 headers), and its session sends it (credentials, connection pool). Between the two, each call has an
 `_Exchange` of its own:
 
-    fields ──> request message ──> the client's stub ──────┐ method, URL, query, headers, its body
+    fields ──> request message ──> the client's stub ──────┐ method, URL, query, headers
                                                            v
     body as given ───────────────────────────────────> _Exchange ──> session ──> Compute Engine
     status and content as they arrived <─────────────── _Exchange <── session <──
@@ -13,10 +13,11 @@ headers), and its session sends it (credentials, connection pool). Between the t
                                                            v
                                    the stub parses nothing and returns
 
-The stub's own JSON would not do. It cannot express `null` or an empty list, the two ways in which a
-patch clears a field. And it drops the fields that the client is too old to know, but a foreign rule
-in a shared URL map must survive being written back. All clients share one transport adapter and
-one set of credentials, so there is one pool of connections and one token.
+The request message has an empty body. The stub's own JSON would not do. It cannot express `null` or
+an empty list, the two ways in which a patch clears a field. And it drops the fields that the client
+is too old to know, but a foreign rule in a shared URL map must survive being written back. All
+clients share one transport adapter and one set of credentials, so there is one pool of connections
+and one token.
 """
 
 from __future__ import annotations
@@ -110,7 +111,8 @@ class Calls:
         """
         transport = self._client(endpoint).transport
         stub = getattr(transport, method)
-        request = _request_message(type(stub), {"project": self._project, **fields})
+        without_body = {**fields, **({body_field: {}} if body_field else {})}
+        request = _request_message(type(stub), {"project": self._project, **without_body})
         exchange = _Exchange(transport._session, fields.get(body_field), fields.get("fields"))
         try:
             replace(stub, _session=exchange)(request, timeout=timeout_seconds)

@@ -3,7 +3,9 @@ messages.
 
 `google.cloud.compute_v1/__init__` imports some 130 services, and `types/compute.py` builds 2,087
 message classes: more than half of a cold start. A `Library` imports only the modules of its
-services, and lets `types/compute.py` build only the messages that these services refer to:
+services, and lets `types/compute.py` build only the messages that these services refer to. Of these
+only the requests have their fields. The others (resources, lists, operations) are empty, since
+`infra/compute/calls.py` sends and receives them as plain JSON:
 
     stub packages with the real `__path__`
       ─> `types/compute.py`, unchanged, but its class statements go through `_selective`
@@ -23,11 +25,14 @@ import importlib.util
 import itertools
 import logging
 import sys
+import types
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import RLock
 from types import CodeType, ModuleType
 from typing import Any
+
+from infra.cold_start import without_collection
 
 PACKAGE = "google.cloud.compute_v1"
 MESSAGES = f"{PACKAGE}.types.compute"
@@ -58,7 +63,8 @@ class Library:
         with _lock:
             if not self._is_plain and PACKAGE not in sys.modules:
                 try:
-                    return self._import_lean(name)
+                    with without_collection():
+                        return self._import_lean(name)
                 except Exception as error:  # an unexpected layout: the plain import copes with it
                     log.warning(
                         "Compute client imported as a whole",
@@ -143,16 +149,25 @@ def _selective(module: ModuleType, needed: frozenset[str]) -> Callable[..., Any]
         if len(namespace["__protobuf__"].manifest) != len(needed):
             proto = namespace["proto"]
             namespace["__protobuf__"] = proto.module(package=module.__name__, manifest=needed)
-        if name in needed or "." in body.__qualname__:  # a dot: a class nested in a message
+        if "." in body.__qualname__ or (
+            name in needed and _has_fields(name)
+        ):  # a dot: it is nested
             return builtins.__build_class__(body, name, *bases, **options)
+        if name in needed:
+            own = {"__module__": module.__name__, "__qualname__": name}
+            return types.new_class(name, bases, options, lambda members: members.update(own))
         return None
 
     return build
 
 
+def _has_fields(name: str) -> bool:
+    return name.endswith("Request")
+
+
 def _find_messages(code: CodeType, roots: Iterable[str]) -> frozenset[str]:
-    """The messages in `roots` and, recursively, those of their fields. A field names its message in
-    a string.
+    """The messages in `roots` and, recursively, those of the fields that they have. A field names
+    its message in a string.
     """
     classes = {each.co_name: each for each in code.co_consts if isinstance(each, CodeType)}
     found: set[str] = set()
@@ -161,6 +176,8 @@ def _find_messages(code: CodeType, roots: Iterable[str]) -> frozenset[str]:
         name = pending.pop()
         if name not in found:
             found.add(name)
+            if not _has_fields(name):
+                continue
             pending += [text for text in _strings_in(classes[name]) if text in classes]
     return frozenset(found)
 

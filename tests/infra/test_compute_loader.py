@@ -69,13 +69,13 @@ class Answers(requests.adapters.BaseAdapter):
 answers = Answers()
 client.transport._session.mount("https://", answers)
 got = client.get(project="p", region="r", autoscaler="a")
-print(json.dumps([answers.url, got.name, "min_num_replicas" in got.autoscaling_policy]))
+print(json.dumps([answers.url, type(got).__name__, str(got)]))
 """
     )
     assert found == [
         "https://compute.googleapis.com/compute/v1/projects/p/regions/r/autoscalers/a",
-        "a",
-        True,
+        "Autoscaler",
+        "",
     ]
 
 
@@ -86,9 +86,9 @@ def test_a_later_plain_import_in_the_same_process_works() -> None:
 before = sorted(name for name in sys.modules if name.startswith("{PACKAGE}"))
 from google.cloud import compute_v1
 plain = compute_v1.Instance(name="i")
-lean = compute.Autoscaler(name="a")
+lean = compute.GetRegionAutoscalerRequest(autoscaler="a")
 same = compute_v1.RegionAutoscalersClient is service.RegionAutoscalersClient
-print(json.dumps([before, plain.name, lean.name, same]))
+print(json.dumps([before, plain.name, lean.autoscaler, same]))
 """
     ) == [[], "i", "a", False]
 
@@ -107,8 +107,8 @@ def test_an_unexpected_layout_falls_back_to_the_plain_import() -> None:
     for change in (
         "loader.SERVICE_FILES = ('no_such_file.py',)",
         "loader._find_messages = lambda code, roots: frozenset()",
-        # its policy is missing
-        "loader._find_messages = lambda code, roots: frozenset({'Autoscaler'})",
+        # its autoscaler is missing
+        "loader._find_messages = lambda code, roots: frozenset({'InsertRegionAutoscalerRequest'})",
         "loader._make_stubs = lambda: {}",
     ):
         found = run(f"""
@@ -128,7 +128,8 @@ one = Library(["region_autoscalers"]).service("region_autoscalers")
 other = Library(["autoscalers"]).service("autoscalers")
 messages = [each.AutoscalersClient.get.__globals__["compute"] for each in (other,)]
 messages += [one.RegionAutoscalersClient.get.__globals__["compute"]]
-names = [each.Autoscaler(name="a").name for each in messages]
+made = [messages[0].GetAutoscalerRequest, messages[1].GetRegionAutoscalerRequest]
+names = [request(autoscaler="a").autoscaler for request in made]
 print(json.dumps([*names, messages[0] is messages[1]]))
 """) == ["a", "a", False]
 
