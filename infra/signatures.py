@@ -57,7 +57,10 @@ def _load_key(number: int, signer: str) -> EllipticCurvePublicKey | Ed25519Publi
 
     why = (
         f"settings/policy: signers[{number}] must be a public key in PEM form, of P-256 or Ed25519"
+        " (one for each entry)"
     )
+    if signer.count("-----BEGIN") > 1:  # of several keys only the first would count
+        raise ValueError(why)
     try:
         key = load_pem_public_key(signer.encode())
     except (ValueError, UnsupportedAlgorithm) as error:

@@ -20,6 +20,7 @@ from rollout.policy.prices import Prices
 from rollout.policy.stop import Stop, load_stop
 from rollout.spec.defaults import MODEL_ACCOUNT
 from rollout.spec.model import DEFAULT_NETWORK
+from rollout.spec.problems import redact
 from rollout.visible import is_visible
 
 IsSigned = Callable[[str, str, tuple[str, ...]], bool]
@@ -99,6 +100,8 @@ class Policy:
 
 COSTS = ("max_cost_per_hour", "max_project_cost_per_hour")
 _NOT_IN_DOCUMENT = ("prices", "is_signed", "project")
+_SECRET = "artifact.secrets"
+"""Where `redact` shows no text: somebody may have put a private key in place of a public one."""
 NO_LIMIT_IF_ABSENT = ("regions", "machine_types", "accelerator_types", "images", "signers")
 _DOMAIN = r"([A-Za-z0-9-]+\.)*[A-Za-z0-9-]+"
 _DOMAINS = (rf"{_DOMAIN}(:\d+)?", "hosts, or domains with all hosts below them, without *")
@@ -210,8 +213,8 @@ def _keys(value: Any) -> Mapping[str, str]:
     )
     if not is_map:
         raise ValueError(
-            f"settings/policy: approvers must map names, in visible characters, to keys, got"
-            f" {value!a}"
+            "settings/policy: approvers must map names, in visible characters, to keys, got"
+            f" {redact(_SECRET, value)}"
         )
     return dict(value)
 
@@ -233,14 +236,17 @@ def _names(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(
         isinstance(each, str) and each for each in value
     ):
-        raise ValueError(f"settings/policy: {name} must be a list of names, got {value!r}")
+        given = redact(_SECRET, value) if name == "signers" else repr(value)
+        raise ValueError(f"settings/policy: {name} must be a list of names, got {given}")
     if name in NO_LIMIT_IF_ABSENT and not value:
         raise ValueError(
             f"settings/policy: {name} lists nothing; name what is allowed, or leave it out for no"
             " limit"
         )
-    form, words = _FORMS.get(name, ("", ""))
+    if name == "signers":
+        return tuple(value)
+    form, words = _FORMS[name]
     for each in value:
-        if form and not re.fullmatch(form, each):
+        if not re.fullmatch(form, each):
             raise ValueError(f"settings/policy: {name} must list {words}; got {each!a}")
     return tuple(value)

@@ -73,7 +73,10 @@ def test_a_signature_by_a_generated_key_is_valid() -> None:
 
 @pytest.mark.parametrize(
     "signer",
-    ["", "ann@example.com", P256[:60], P384, pem("AAAA"), P256.replace("PUBLIC", "PRIVATE")],
+    [
+        *("", "ann@example.com", P256[:60], P384, pem("AAAA")),
+        *(P256.replace("PUBLIC", "PRIVATE"), P256 + ED25519),
+    ],
 )
 def test_an_invalid_signer_is_an_error_that_names_it(signer: str) -> None:
     with pytest.raises(ValueError, match=r"settings/policy: signers\[1\] must be a public key"):

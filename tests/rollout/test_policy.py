@@ -137,7 +137,15 @@ def test_an_empty_list_is_not_taken_for_no_limit(field: str) -> None:
         ),
         ({"images": [""]}, "settings/policy: images must be a list of names, got ['']"),
         ({"images": [None]}, "settings/policy: images must be a list of names, got [None]"),
-        ({"signers": "ann"}, "settings/policy: signers must be a list of names, got 'ann'"),
+        (
+            {"signers": "-----BEGIN PRIVATE KEY-----"},
+            "settings/policy: signers must be a list of names, got a string of 27 characters",
+        ),
+        (
+            {"approvers": ["-----BEGIN PRIVATE KEY-----"]},
+            "settings/policy: approvers must map names, in visible characters, to keys, got a list"
+            " of 1",
+        ),
         (
             {"max_instances": 0.5},
             "settings/policy: max_instances must be a non-negative integer, got 0.5",
