@@ -182,4 +182,4 @@ def _reserve(
     why = why or explain(admission.violations_beside_others(world, policy, state, release))
     if why:
         raise Refuse(*why)
-    return admission.reserve(policy, last, state.desired.model, release)
+    return admission.reserve(policy, last, state, release)

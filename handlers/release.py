@@ -172,7 +172,7 @@ def record_release(
         if changed := changed_documents(request.plan, settled, release, base, policy):
             raise Refuse(f"plan: {changed}")
     accepted = repository.accept_release(world.store, request.model, release)
-    admitted = admission.reserve(policy, last, request.model, release)
+    admitted = admission.reserve(policy, last, stored.state, release)
     _accept(world, stored, release, payload, accepted, *admitted, is_retry=request.is_retry)
 
 

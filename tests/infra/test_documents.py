@@ -27,6 +27,7 @@ from infra.store.documents import (
     release_to_record,
     to_document,
 )
+from infra.store.live import LIVE_FIELDS, read_live
 from infra.store.port import value_at, with_fields
 from infra.store.settled import SETTLED_FIELDS, is_settled, read_settled
 from rollout.counts import Counts, ReleaseCount
@@ -57,6 +58,7 @@ from rollout.model import (
     Settled,
     Stepping,
 )
+from rollout.policy.usage import live_releases
 from rollout.spec.model import dump
 from rollout.state import Hold, Lease, ModelState, Verified
 from rollout.targets import target_of
@@ -523,6 +525,15 @@ def test_a_settled_model_has_the_same_target_by_fewer_fields(name: str) -> None:
         assert replace(target, kept_templates=kept) == whole
         for field in ("conditions", "revision", "hold"):
             assert getattr(found.state, field) == getattr(state, field)
+
+
+@pytest.mark.parametrize("state", [FULL, *EMPTIER])
+def test_live_releases_are_read_from_few_fields(state: ModelState) -> None:
+    document = to_document(state)
+    data = with_fields((each, value_at(document, each)) for each in LIVE_FIELDS)
+    rollout, desired = read_live(data)
+    assert desired.model == state.desired.model
+    assert live_releases(rollout, desired) == live_releases(state.rollout, state.desired)
 
 
 def test_each_phase_is_stored_with_its_fields() -> None:
