@@ -146,6 +146,7 @@ def test_a_scan_goes_on_after_a_crash_and_a_refused_list_while_models_come_and_g
     with pytest.raises(Retry):
         drift_scan.scan(story.world)
     story.given_no_faults()
+    story.clock.sleep(120)
     assert woken(bus) == []
     story.store.commit(Delete("models/c"))
     for name in ("a", "e"):
