@@ -7,15 +7,18 @@ begins or a number exceeds all before, so that it causes few writes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
 from rollout.counts import Counts
 from rollout.deferred import dataclass
-from rollout.model import Baking, Rollout, Stepping, phase_name
+from rollout.model import Baking, Condition, Rollout, Stepping, phase_name
 from rollout.step_controls import awaited_step
 
 MOST_PHASES = 64
+SUSPENDING = frozenset({"Frozen", "Restored", "Stopped"})
+"""Conditions of a rollout that must not go on now."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,16 @@ def follow(
     return _counted(course, after, counts) if counts else course
 
 
-def seconds_overdue(course: Course | None, rollout: Rollout, now: datetime) -> int:
+def seconds_overdue(
+    course: Course | None, rollout: Rollout, conditions: Iterable[Condition], now: datetime
+) -> int:
     """How much longer than predicted the present phase of a rollout takes; 0 if it does not, if
-    nothing was predicted, or while people pause or may approve the step.
+    nothing was predicted, or while it must not go on or people may approve the step.
     """
     phase = rollout.phase
     if course is None or course.predicted is None or rollout.paused or awaited_step(rollout):
+        return 0
+    if any(each.type in SUSPENDING for each in conditions):
         return 0
     if not isinstance(phase, Stepping | Baking):
         return 0

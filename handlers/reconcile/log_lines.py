@@ -31,10 +31,14 @@ def reconciled(world: World, work: Work, state: ModelState | None) -> None:
     """`state`: as the last pass loaded it; None if there is no such model."""
     now = world.clock.now()
     fields = _effort(work, now)
-    overdue = seconds_overdue(state.course, state.rollout, now) if state else 0
+    overdue = _overdue(state, now) if state else 0
     if overdue:
         fields["seconds_overdue"] = overdue
     log.info("reconciled", extra={"fields": fields})
+
+
+def _overdue(state: ModelState, now: datetime) -> int:
+    return seconds_overdue(state.course, state.rollout, state.conditions, now)
 
 
 def failed(world: World, work: Work, error: Exception) -> None:

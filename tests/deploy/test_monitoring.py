@@ -9,6 +9,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ OF_GOOGLE = {
 }
 ScriptsOn = Callable[[World], Scripts]
 Json = dict[str, Any]
+STOP = {"reason": "incident 42", "by": "ann", "since": "2026-01-01T01:00:00Z"}
 Point = tuple[float, dict[str, str]]
 
 
@@ -205,6 +207,9 @@ def test_metrics_and_alerts_count_what_the_reconciler_logs(log_records: list[Any
     story.when_minutes_pass(5)
     assert "ObservationFailed" in conditions(story)
     story.given_no_faults()
+    for suspended in ({"stop": STOP}, {"freezes": [freeze(story.clock.now(), minutes=30)]}, {}):
+        story.given_policy(**suspended)
+        story.when_minutes_pass(25 if suspended else 0)
     story.when_settled()
 
     lines = [json.loads(JsonLines().format(each)) for each in log_records]
@@ -239,6 +244,13 @@ def test_metrics_and_alerts_count_what_the_reconciler_logs(log_records: list[Any
         "observation-failed": {("tiny", "")},
         "rollout-overdue": {("tiny", None)},
     }
+    overdue = set_off(ALERTS["rollout-overdue"], points)
+    assert max(value for value, _ in overdue) < 900, "of release 2, before its deadline"
+
+
+def freeze(now: datetime, minutes: int) -> Json:
+    ends = now + timedelta(minutes=minutes)
+    return {"reason": "fair", "from": f"{now:%Y-%m-%dT%H:%M}", "to": f"{ends:%Y-%m-%dT%H:%M}"}
 
 
 def calls_of(story: Scenario) -> int:
