@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+from handlers.reconcile import routine
 from handlers.reconcile.drift_scan import scan
 from handlers.reconcile.loop import reconcile
 from handlers.reconcile.route_writer import drain, request_drain
@@ -76,6 +77,7 @@ def tick(world: World) -> None:
     at, calls = world.clock.now(), call_count.start()
     parts: dict[str, Callable[[World], object]] = {
         "due models": wake_due,
+        "count": routine.count_due,
         "routes": request_drain,
         "outbox": outbox.publish_unsent,
         "drift scan": scan,
@@ -98,12 +100,23 @@ def _attempt(part: str, do: Callable[[World], object], world: World) -> str | No
 
 
 def wake_due(world: World) -> None:
-    """A wake-up for each model that is due, page after page, longest due first."""
-    now = world.clock.now()
+    """A wake-up for each model that is due, page after page, longest due first. Of routine passes
+    there are at most as many as the project's reads allow in a minute, and they come last: whatever
+    waits for an event or for instances is not behind them.
+    """
+    now, most = world.clock.now(), routine.passes_per_minute(world)
     after: Due | None = None
+    later: list[Due] = []
     while page := world.store.list_due(now, PAGE, after):
         for due in page:
-            outbox.wake(world, due.model, due.wakeups)
+            if not due.is_routine:
+                outbox.wake(world, due.model, due.wakeups)
+            elif len(later) < most:
+                later.append(due)
+        if world.clock.now() - now > DUE_TIME:
+            break
+        after = page[-1]
+    for due in later:
         if world.clock.now() - now > DUE_TIME:
             return
-        after = page[-1]
+        outbox.wake(world, due.model, due.wakeups)

@@ -17,6 +17,7 @@ wakes models) · `SLIPWAY_QUEUE_ACCOUNT` (as which tasks publish) · `SLIPWAY_CO
 but what gates select themselves; the same for the intake and the reconciler ·
 `SLIPWAY_GATE_SECRET`, by which the reconciler and evaluation jobs sign, and `SLIPWAY_HTTP_GATES`
 (`signed`), by which the intake knows of it · `SLIPWAY_NOTIFICATION_SECRETS`, for the notifier ·
+`SLIPWAY_READS_PER_MINUTE`, the project's quota of reads of Compute Engine (1500) ·
 `SLIPWAY_WEBHOOK_SECRETS`, for `on_webhook` · `K_SERVICE`, `K_REVISION` and `FUNCTION_TARGET`, which
 Cloud Run sets.
 """
@@ -75,6 +76,8 @@ class ScaledClock:
         time.sleep(seconds / self.speed)
 
 
+READS_PER_MINUTE = 1500
+"""Compute Engine's usual quota."""
 MAX_SLEEPERS = 2
 """Of the four events that an instance handles at once: the others find a free slot."""
 
@@ -102,12 +105,14 @@ class World:
         verdicts: Callable[[], Verdicts] | None = None,
         metrics_source: MetricsSource = PROMETHEUS,
         notifier: Callable[[], Notifier] | None = None,
+        reads_per_minute: int = READS_PER_MINUTE,
     ) -> None:
         """`jitter` returns a number from 0 to 1, which spreads what would happen at once.
         `metrics`: None without a source; `verdicts`: None if no evaluation job may be asked.
         `metrics_source` describes the source, if there is one. `notifier`: by default one without
-        secrets.
+        secrets. `reads_per_minute`: the project's quota of reads of Compute Engine.
         """
+        self.reads_per_minute = reads_per_minute
         self.sleepers = threading.BoundedSemaphore(MAX_SLEEPERS)
         self.clock = clock
         self.project = project
@@ -198,6 +203,7 @@ def make_world(environment: Mapping[str, str]) -> World:
         verdicts=_verdicts_maker(environment),
         metrics_source=_metrics_source(environment),
         notifier=lambda: _make_notifier(environment.get("SLIPWAY_NOTIFICATION_SECRETS", "")),
+        reads_per_minute=int(environment.get("SLIPWAY_READS_PER_MINUTE") or READS_PER_MINUTE),
     )
 
 

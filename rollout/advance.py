@@ -48,11 +48,12 @@ OBSERVED_EVERY = timedelta(seconds=60)
 def advance(
     rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime
 ) -> Decision:
-    moved = moves.observe(mark_observed(rollout, now), evidence, now)
-    change = decide(moved, desired, observed, evidence, now)
+    seen = mark_observed(rollout, now, evidence.routine_interval)
+    change = decide(moves.observe(seen, evidence, now), desired, observed, evidence, now)
     change = replace(change, rollout=moves.follow(rollout, change.rollout))
     target = target_of(change.rollout, change.desired, observed)
-    lease = capacity_lease.renew(change.rollout.capacity_lease, target, observed, now)
+    longest = requeue.interval(change.rollout, now) or timedelta(0)
+    lease = capacity_lease.renew(change.rollout.capacity_lease, target, observed, now, longest)
     return Decision(
         rollout=replace(change.rollout, capacity_lease=lease),
         desired=change.desired,
@@ -73,9 +74,12 @@ def advance(
     )
 
 
-def mark_observed(rollout: Rollout, now: datetime) -> Rollout:
+def mark_observed(
+    rollout: Rollout, now: datetime, routine_interval: timedelta = timedelta(0)
+) -> Rollout:
     """The rollout as observed now. The time by which the pass is late counts neither as bake time
-    nor toward a deadline. A pause counts for nothing anyway: `resume` shifts by all of it.
+    nor toward a deadline. A pause counts for nothing anyway: `resume` shifts by all of it. While
+    many models share the reads, routine passes are `routine_interval` apart.
 
     bake        |#######|  not observed  |######|    the bake ends later by the gap
     """
@@ -89,7 +93,10 @@ def mark_observed(rollout: Rollout, now: datetime) -> Rollout:
         return rollout
     if rollout.paused:
         return replace(rollout, last_observed_at=now)
-    late = gap - (requeue.interval(rollout, last) or timedelta(0))
+    planned = requeue.interval(rollout, last) or timedelta(0)
+    if requeue.is_routine(rollout):
+        planned = max(planned, routine_interval)
+    late = gap - planned
     if late > OBSERVED_EVERY:
         rollout = transitions.shift_clocks(transitions.shift(rollout, late, now), late)
     return replace(rollout, last_observed_at=now)

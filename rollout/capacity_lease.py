@@ -4,10 +4,11 @@ During a rollout groups may not scale in, and may be larger than their releases 
 writes down what it lends before anything acts on it, and every pass over the rollout renews it:
 
     rollout begins      each group of the target has a loan with the bounds to restore
-    each pass           the expiry moves, at most every half hour; a paused rollout is no exception,
-                        since stable must be able to take everything back
+    each pass           the expiry moves by an hour, at most every half hour; while a rollout is
+                        paused, by twice the time until the next pass, since stable must be able to
+                        take everything back
     rollout ends        the target has the releases' own bounds; a loan ends when that is observed
-    no pass succeeds    after an hour the tick restores the bounds (`handlers/reconcile/overdue.py`)
+    no pass succeeds    after the expiry the tick restores them (`handlers/reconcile/overdue.py`)
 
 Invariant: a target differs from its releases' own bounds only under a lease that is in force.
 """
@@ -29,13 +30,20 @@ from rollout.model import (
 )
 
 DURATION = timedelta(hours=1)
-"""Longer than passes are apart, the longest of which is ten minutes."""
+"""And twice as long as passes are apart, should that be more: while a rollout is paused."""
 
 
 def renew(
-    lease: CapacityLease | None, target: Target, observed: Observed, now: datetime
+    lease: CapacityLease | None,
+    target: Target,
+    observed: Observed,
+    now: datetime,
+    interval: timedelta = timedelta(0),
 ) -> CapacityLease | None:
-    """The lease after a pass that leads to the target; None if nothing is lent."""
+    """The lease after a pass that leads to the target; None if nothing is lent. `interval`: until
+    the next pass.
+    """
+    duration = max(DURATION, interval * 2)
     before = {loan.colour: loan for loan in lease.loans} if lease else {}
     lent = {
         group.colour: _loan(group, before.get(group.colour), observed.group(group.colour))
@@ -51,9 +59,9 @@ def renew(
     if not loans:
         return None
     if lease is None:
-        return CapacityLease(now, now + DURATION, loans)
-    is_due = bool(lent) and lease.expires_at - now <= DURATION / 2
-    return CapacityLease(lease.since, now + DURATION if is_due else lease.expires_at, loans)
+        return CapacityLease(now, now + duration, loans)
+    is_due = bool(lent) and lease.expires_at - now <= duration / 2
+    return CapacityLease(lease.since, now + duration if is_due else lease.expires_at, loans)
 
 
 def own_bounds(group: GroupTarget) -> Bounds:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, assert_never
 
 from rollout.deferred import dataclass
@@ -284,7 +284,8 @@ class Evidence:
     `measurements`: the answers to what `queries_of` of a step names, and `windows` those of the
     release's own gates, by name. `before`: what the gates of a release that is about to begin find
     out about the stable one. `replanned`: why the plan by which the desired release was published
-    does not hold any more; empty if it does.
+    does not hold any more; empty if it does. `routine_interval`: how far routine passes are apart
+    at least, while many models share the reads.
     """
 
     refusals: tuple[Problem, ...] = ()
@@ -299,6 +300,7 @@ class Evidence:
     windows: Mapping[str, WindowAnswer | VerdictAnswer] = field(default_factory=dict)
     before: Mapping[str, WindowAnswer] = field(default_factory=dict)
     replanned: str = ""
+    routine_interval: timedelta = timedelta(0)
 
     def answers(self, query: RequestCount) -> dict[Colour, Answer]:
         """By group; none if it was not asked. The time at which it was asked does not matter."""

@@ -5,7 +5,7 @@ in a step           30 s until the time that the last step took is near, then ev
 while it bakes, or  15 s to 5 min, a sixtieth of the time it has taken; 15 s while it is degraded
 awaits approval
 stalled rollback    1 to 5 min, a sixtieth of the time it has taken
-paused              10 min
+paused              10 min to 6 h, as long as it has been paused; the drift scan sees what happens
 frozen              10 min, or until the window ends
 stable starts       15 s, before a rollout within its group begins
 short of capacity   2 min, before a rollout begins
@@ -31,7 +31,7 @@ SELDOM = timedelta(seconds=30)
 OFTEN = timedelta(seconds=2)
 CLOSE = timedelta(seconds=4)
 LONGEST_BAKE = timedelta(minutes=5)  # for a bake that has taken five hours
-PAUSED = timedelta(minutes=10)
+PAUSED, LONGEST_PAUSED = timedelta(minutes=10), timedelta(hours=6)
 RETRY = timedelta(seconds=5)
 STALLED = timedelta(seconds=60)
 SCARCE = timedelta(minutes=2)
@@ -81,6 +81,26 @@ def after_decision(
     return None if wait is None else now + wait
 
 
+def is_routine(rollout: Rollout) -> bool:
+    """Whether the next pass is expected to find nothing to do, unless there is a newer release."""
+    match rollout.phase:
+        case Settled():
+            return rollout.starting_since is None
+        case _ if rollout.paused:
+            return True
+        case Stepping():
+            return awaited_step(rollout) is not None
+        case Baking() as phase:
+            is_degraded = rollout.progress is not None and rollout.progress.is_degraded
+            return not (is_degraded or phase.is_promoted or rollout.promoted)
+        case RollingBack(stalled=stalled):
+            return bool(stalled)
+        case Retiring():
+            return False
+        case _:
+            assert_never(rollout.phase)
+
+
 def interval(rollout: Rollout, now: datetime) -> timedelta | None:
     """How long a rollout waits for its next pass; None if it is settled. Each pass costs API quota,
     and what has taken long may take a little longer.
@@ -99,7 +119,7 @@ def _interval(rollout: Rollout, now: datetime) -> timedelta | None:
             is_watched = rollout.watched_since or rollout.kept or rollout.moved
             return WATCH if is_watched else None
         case _ if rollout.paused:
-            return PAUSED
+            return min(LONGEST_PAUSED, max(PAUSED, now - rollout.paused.since))
         case Stepping(since=since) if not awaited_step(rollout):
             return _until_healthy(rollout, now - since)
         case Baking(since) | Stepping(since=since):

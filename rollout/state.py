@@ -19,6 +19,8 @@ from rollout.model import Condition, Decision, Desired, Release, Rollout, Settle
 
 VERIFIED = timedelta(minutes=5)
 VERIFIED_PAUSED = timedelta(hours=1)
+VERIFIED_PASSES = 60
+"""So many routine passes more, while there are so many models that they are further apart."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,13 @@ class ModelState:
     seconds_to_roll_back: int | None = None
     counts: Counts | None = None
     course: Course | None = None
+
+    @property
+    def is_routine(self) -> bool:
+        """Whether the next pass is expected to find nothing to do."""
+        release, focus = self.desired.release, release_in_focus(self.rollout)
+        is_same = release and focus and release.generation == focus.generation
+        return bool(is_same) and requeue.is_routine(self.rollout)
 
 
 @dataclass(frozen=True)
@@ -158,11 +167,15 @@ def _without_progress(state: ModelState) -> ModelState:
     )
 
 
-def is_verified(state: ModelState, now: datetime) -> bool:
-    """Whether everything was read so lately that a pass may read only what changes by itself."""
+def is_verified(state: ModelState, now: datetime, least: timedelta = timedelta(0)) -> bool:
+    """Whether everything was read so lately that a pass may read only what changes by itself.
+    `least`: how far routine passes are apart, since there are many models.
+    """
     if state.verified is None:
         return False
     valid = VERIFIED_PAUSED if state.rollout.paused else VERIFIED
+    if state.is_routine:
+        valid += least * VERIFIED_PASSES
     return now - state.verified.at < valid
 
 

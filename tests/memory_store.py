@@ -14,6 +14,7 @@ from typing import Any
 
 from infra.store.limits import check_path, check_writes
 from infra.store.port import (
+    IS_ROUTINE,
     MODELS,
     REQUEUE_AT,
     WAKEUPS,
@@ -65,13 +66,16 @@ class MemoryStore:
             (name, self._documents[f"{MODELS}/{name}"].data) for name in self._names.get(MODELS, ())
         )
         found = sorted(
-            (at, name.encode(), data.get(WAKEUPS, 0))
+            (at, name.encode(), data.get(WAKEUPS, 0), data.get(IS_ROUTINE, False))
             for name, data in models
             if isinstance(at := data.get(REQUEUE_AT), datetime) and at <= now
         )
         first = (after.requeue_at, after.model.encode()) if after else None
         rest = [each for each in found if first is None or each[:2] > first]
-        return tuple(Due(at, name.decode(), number) for at, name, number in rest[:limit])
+        return tuple(Due(at, name.decode(), *rest) for at, name, *rest in rest[:limit])
+
+    def count_due(self, until: datetime) -> int:
+        return len(self.list_due(until, len(self._documents)))
 
     def list(
         self,

@@ -118,6 +118,7 @@ class InterceptedStore:
         self._store, self._intercept = store, intercept
         self.get, self.get_many = store.get, store.get_many
         self.list, self.list_due, self.list_newest = store.list, store.list_due, store.list_newest
+        self.count_due = store.count_due
 
     def commit(self, *writes: Write) -> dict[str, str]:
         if writes[0].path == LAST_TICK:

@@ -30,7 +30,7 @@ from infra.compute.client import Compute
 from infra.registry.emulated import EmulatedRegistry
 from infra.schedule.timer import Timer
 from infra.store import outbox
-from infra.store.port import Put
+from infra.store.port import Put, Write
 from infra.store.sqlite import SqliteStore
 from infra.wiring import World
 from local.policy import POLICY
@@ -133,8 +133,15 @@ class Bus(EmbeddedBus):
 class SlowStore:
     """The real store; each call takes its time and is counted."""
 
-    def __init__(self, store: SqliteStore, clock: Clock, meter: Meter) -> None:
+    def __init__(
+        self,
+        store: SqliteStore,
+        clock: Clock,
+        meter: Meter,
+        on_commit: Callable[[datetime, tuple[Write, ...]], None],
+    ) -> None:
         self._store, self._clock, self._meter = store, clock, meter
+        self._on_commit = on_commit
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
@@ -143,7 +150,10 @@ class SlowStore:
             self._clock.sleep(STORE_SECONDS)
             self._meter.stored[name] += 1
             with self._meter.apart():
-                return method(*arguments, **named)
+                found = method(*arguments, **named)
+                if name == "commit":
+                    self._on_commit(self._clock.now(), arguments)
+                return found
 
         return call
 
@@ -153,6 +163,7 @@ class Deployment:
 
     def __init__(self, reads_per_minute: int | None = None, behaviour: Any = None) -> None:
         cloud_clock = CloudClock()
+        self._reads_per_minute = reads_per_minute or READS_PER_MINUTE
         self.meter = Meter()
         self.clock = Clock(cloud_clock, self.meter.apart)
         self.quota = Quota(self.clock, reads_per_minute)
@@ -164,6 +175,7 @@ class Deployment:
         self.store.commit(Put("settings/policy", POLICY))
         self.bus = Bus(self.clock, self.meter)
         self.dead: list[Any] = []
+        self.on_commit: Callable[[datetime, tuple[Write, ...]], None] = lambda now, writes: None
         self._tokens = itertools.count(1)
         self._last_jitter = 0.0
         for topic, handle, attempts in (
@@ -198,7 +210,12 @@ class Deployment:
         return handle_in_instance
 
     def _world(self) -> World:
-        store = SlowStore(self.store, self.clock, self.meter)
+        store = SlowStore(
+            self.store,
+            self.clock,
+            self.meter,
+            lambda now, writes: self.on_commit(now, writes),
+        )
         compute = Compute(PROJECT, self.clock, ENDPOINT, workers=8)
         compute._calls = DirectCalls(
             PROJECT, self.clock, ENDPOINT, None, self.emulator.adapter(self._around)
@@ -211,6 +228,7 @@ class Deployment:
             lambda: f"worker-{next(self._tokens)}",
             registry=EmulatedRegistry,
             jitter=self._jitter,
+            reads_per_minute=self._reads_per_minute,
             scheduler=lambda: Timer(self.bus),
         )
 

@@ -71,12 +71,17 @@ def read_shared(world: World) -> Shared:
 
 
 def compare(
-    world: World, shared: Shared, models: Sequence[SettledModel], filter: str = ""
+    world: World,
+    shared: Shared,
+    models: Sequence[SettledModel],
+    filter: str = "",
+    paused: frozenset[str] = frozenset(),
 ) -> tuple[Found, Shared]:
     """What of the models differs. `filter`: for the lists, if these are not all models. One that
-    cannot be compared does not stop the others.
+    cannot be compared does not stop the others. Of those whose rollout is `paused` it finds the
+    ones whose instances are being replaced, so that their own passes can be rare.
     """
-    if not models:
+    if not (models or paused):
         return Found(), shared
     scopes = {
         each.state.desired.model: scope_of(each.state.rollout, each.state.desired)
@@ -86,7 +91,9 @@ def compare(
     needed = {key for each in keys.values() for key in each}
 
     def concerns(key: Key, body: Body) -> bool:
-        return key in needed or naming.owner(body) in scopes
+        owner = naming.owner(body)
+        is_of_paused = owner in paused and key.collection == "regionInstanceGroupManagers"
+        return key in needed or owner in scopes or is_of_paused
 
     listed = list_of_models(world.compute, concerns, filter)
     owned = owned_by_model(listed.bodies, scopes)
@@ -109,9 +116,20 @@ def compare(
                 drifted.append(model)
         except Exception:
             log.exception("model not compared", extra={"fields": {"model": model}})
+    drifted += sorted(_disturbed(listed, paused))
     _report(listed)
     fronts = shared.fronts | {each for fronts in representatives.values() for each in fronts}
     return Found(tuple(drifted), tuple(newer)), replace(shared, fronts=fronts)
+
+
+def _disturbed(listed: Listed, paused: frozenset[str]) -> set[str]:
+    """Those of the models whose instances are being replaced."""
+    owners = ((naming.owner(body), body) for body in listed.bodies.values() if body)
+    return {
+        model
+        for model, body in owners
+        if model in paused and not body.get("status", {}).get("isStable")
+    }
 
 
 def has_drifted(settled: SettledModel, shared: Shared, bodies: Bodies) -> bool:

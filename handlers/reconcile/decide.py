@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import is_dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from infra.fleet import naming
@@ -117,11 +117,12 @@ def decide(
     measurements: tuple[Measurement, ...] = (),
     windows: Mapping[str, WindowAnswer | VerdictAnswer] = MappingProxyType({}),
     before: Mapping[str, WindowAnswer] = MappingProxyType({}),
+    routine_interval: timedelta = timedelta(0),
 ) -> tuple[PassDecision, Plans]:
     """`refusals`: what was refused when the last pass of this loop applied its plan. `is_light`:
     nothing but groups, health and what splits requests was read. `losses`: why instances were lost
-    since the last pass. `edited_by`: see `Evidence`. `measurements`, `windows`, `before`: see
-    `Evidence`.
+    since the last pass. `edited_by`: see `Evidence`. `measurements`, `windows`, `before`,
+    `routine_interval`: see `Evidence`.
     """
     observed = observe(snapshot, state.desired.model)
     newest = newest_revision(snapshot, state.desired.model)
@@ -151,6 +152,7 @@ def decide(
         windows=windows,
         before=before,
         replanned="" if is_light else _replanned(state, snapshot, policy),
+        routine_interval=routine_interval,
     )
     rollout = stopped.as_paused(state, stop, now) if stop else state.rollout
     evidence = stopped.evidence_while(state, stop, evidence, now) if stop else evidence

@@ -8,10 +8,10 @@ decides nothing: a model whose plan is not empty gets a wake-up, and its pass ob
 also finds what should not exist, for example when Compute Engine carries out a dead worker's insert
 after the model was retired.
 
-Invariants: a model that is not settled is left to its own `requeue_at`; while a model is on hold
-because the store was restored, no other model is repaired, since its document may be as old. So
-drift is repaired only after all models were compared. Of two scans at once one writes the cursor,
-and the other stops.
+Invariants: a model that is not settled is left to its own `requeue_at`, unless it is paused and its
+instances are being replaced; while a model is on hold because the store was restored, no other
+model is repaired, since its document may be as old. So drift is repaired only after all models were
+compared. Of two scans at once one writes the cursor, and the other stops.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from infra.settings import read_stop
 from infra.store import outbox
 from infra.store.documents import UnknownSchema, from_document
 from infra.store.port import Conflict, Create, Delete, Document, Replace
-from infra.store.settled import SETTLED_FIELDS, SettledModel, is_settled, read_settled
+from infra.store.settled import SETTLED_FIELDS, SettledModel, is_paused, is_settled, read_settled
 from infra.wiring import World
 from rollout.deferred import dataclass
 
@@ -58,11 +58,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Page:
-    """The next models: the settled ones, the filter for their resources (empty if these are all
-    models), and where to go on (None: there are no more).
+    """The next models: the settled ones and those that are paused, the filter for their resources
+    (empty if these are all models), and where to go on (None: there are no more).
     """
 
     settled: tuple[SettledModel, ...]
+    paused: frozenset[str]
     filter: str
     is_on_hold: bool
     after: str | None
@@ -116,7 +117,7 @@ def _compare_page(
     world: World, progress: Progress, shared: Shared
 ) -> tuple[Progress, tuple[str, ...], Shared]:
     page = read_page(world, progress.after)
-    found, shared = compare(world, shared, page.settled, page.filter)
+    found, shared = compare(world, shared, page.settled, page.filter, page.paused)
     is_on_hold = progress.is_on_hold or page.is_on_hold or bool(found.newer)
     drifted = (*progress.drifted, *found.drifted)[:MAX_DRIFTED]
     is_complete = page.after is None
@@ -148,9 +149,11 @@ def read_page(world: World, after: str | None) -> Page:
     settled = [found for each in documents if (found := _read_settled(world, each))]
     is_last = len(documents) < PAGE
     is_all = after is None and is_last
-    names = [each.state.desired.model for each in settled]
+    paused = frozenset(_model_of(each) for each in documents if is_paused(each.data))
+    names = sorted({*(each.state.desired.model for each in settled), *paused})
     return Page(
         tuple(settled),
+        paused,
         name_filter(names) if names and not is_all else "",
         any(each.data.get("hold") for each in documents),
         None if is_last else _model_of(documents[-1]),

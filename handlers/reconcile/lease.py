@@ -45,6 +45,7 @@ def acquire(lease: Lease | None, token: str, now: datetime) -> Lease:
 class Wait:
     """What the worker leaves to the next pass. `revision` is the last one that it knows, and
     `observed_at` when it last observed the rollout. `waiting_for`: what stopped its last plan.
+    `is_leased`: whether it acquired the lease; a pass that only read health does not.
     """
 
     revision: int
@@ -52,6 +53,7 @@ class Wait:
     observed_at: datetime | None
     verified: Verified | None
     waiting_for: str = ""
+    is_leased: bool = True
 
 
 def release(world: World, model: str, token: str, wait: Wait | None) -> None:
@@ -64,7 +66,7 @@ def release(world: World, model: str, token: str, wait: Wait | None) -> None:
 
     def attempt() -> None:
         stored = repository.load_state(world.store, model)
-        if stored is None or stored.state.lease is None or stored.state.lease.token != token:
+        if stored is None or not _is_ours(stored.state.lease, token, wait):
             return
         after = replace(stored.state, lease=None)
         is_known = wait is not None and stored.state.revision <= wait.revision
@@ -81,6 +83,12 @@ def release(world: World, model: str, token: str, wait: Wait | None) -> None:
     except (BusError, StoreError, Unavailable) as error:
         fields = {"model": model, "why": str(error)}
         log.info("lease left to expire", extra={"fields": fields})
+
+
+def _is_ours(lease: Lease | None, token: str, wait: Wait | None) -> bool:
+    if wait and not wait.is_leased:
+        return lease is None
+    return lease is not None and lease.token == token
 
 
 def postpone(

@@ -23,7 +23,7 @@ from functools import partial
 from types import MappingProxyType
 
 from handlers import admission
-from handlers.reconcile import lease, log_lines
+from handlers.reconcile import lease, log_lines, routine
 from handlers.reconcile.decide import (
     PassDecision,
     Plans,
@@ -107,7 +107,8 @@ class Carried:
     the `references` of which generation before anything is created. `observed_at`: when the last
     pass observed; `verified`: whether it found nothing to change; `waiting_for`: why its route is
     not written yet; `needs_all`: everything has to be read, whatever an earlier pass verified;
-    `is_waiting`: it changed nothing, or only what takes instances their time.
+    `is_waiting`: it changed nothing, or only what takes instances their time; `least`: how far
+    routine passes are apart; `is_leased`: whether this pass may have the lease.
     """
 
     stored: StoredState | None = None
@@ -124,6 +125,8 @@ class Carried:
     needs_all: bool = False
     is_waiting: bool = False
     preflight: tuple[int, tuple[Problem, ...]] = (0, ())
+    least: timedelta = timedelta(0)
+    is_leased: bool = True
 
 
 class ObservationFailed(Unavailable):
@@ -175,7 +178,12 @@ def reconcile(world: World, model: str, event_id: str = "", number: int | None =
             raise
         return
     wait = lease.Wait(
-        carried.revision, requeue_at, carried.observed_at, carried.verified, carried.waiting_for
+        carried.revision,
+        requeue_at,
+        carried.observed_at,
+        carried.verified,
+        carried.waiting_for,
+        carried.is_leased,
     )
     lease.release(world, model, run.token, wait)
     state = carried.stored.state if carried.stored else None
@@ -187,7 +195,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     for).
     """
     # load
-    documents = world.store.get_many([repository.model_path(run.model), POLICY])
+    documents = world.store.get_many([repository.model_path(run.model), POLICY, routine.DUE])
     stored = _load(documents.get(repository.model_path(run.model)), carried.stored)
     now = world.clock.now()
     if stored is None or lease.is_held_by_other(stored.state.lease, run.token, now):
@@ -201,6 +209,11 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
         return _hold_all(world, run, carried, stored, stop)
 
     # observe
+    carried = replace(carried, least=routine.least_interval(world, documents))
+    is_expected = carried.observed_at is None and run.number is not None
+    if is_expected and _is_as_healthy(world, run, stored, carried.least):
+        unleased = replace(carried, observed_at=now, verified=state.verified, is_leased=False)
+        return unleased, now + carried.least
     if is_same and _still_moves(world, state, carried):
         return carried, now + (interval(state.rollout, now) or timedelta(0))
     cache = _observe(world, run, stored, carried)
@@ -229,6 +242,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
         measurements=measurements,
         windows=windows,
         before=before,
+        routine_interval=carried.least,
     )
     carried = replace(carried, cache=replace(cache, is_noop=decision.is_noop), plans=plans)
     if cache.is_partial and not _is_as_expected(carried, state, decision):
@@ -255,7 +269,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     attempt = _attempt(results, carried.repeats)
     carried = _after_changes(carried, saved, decision, attempt, now)
     carried = replace(carried, is_waiting=decision.is_noop or attempt.is_swap)
-    return carried, _next_pass(world, carried, decision, attempt)
+    return carried, _next_pass(world, carried, saved, decision, attempt)
 
 
 def _after_changes(
@@ -274,10 +288,16 @@ def _after_changes(
 
 
 def _next_pass(
-    world: World, carried: Carried, decision: PassDecision, attempt: Attempt
+    world: World,
+    carried: Carried,
+    saved: ModelState,
+    decision: PassDecision,
+    attempt: Attempt,
 ) -> datetime | None:
     now = world.clock.now()
     requeue_at = after_attempt(decision.decision, attempt, now)
+    if requeue_at and decision.is_noop and saved.is_routine:
+        requeue_at = max(requeue_at, now + carried.least)
     if requeue_at and world.compute.reads.is_scarce:
         return _spaced(carried, requeue_at, now)
     return requeue_at
@@ -328,7 +348,7 @@ def _lately_verified(carried: Carried, state: ModelState, now: datetime) -> Veri
     if carried.needs_all:
         return None
     latest = replace(state, verified=carried.verified or state.verified)
-    return latest.verified if is_verified(latest, now) else None
+    return latest.verified if is_verified(latest, now, carried.least) else None
 
 
 def _load(document: Document | None, known: StoredState | None) -> StoredState | None:
@@ -350,14 +370,26 @@ def _observe(world: World, run: Run, stored: StoredState, carried: Carried) -> S
             return observe_lightly(world.compute, scope, cache, verified.at)
         complete_at = verified.at if verified and is_stepping else None
         return observe(world.compute, scope, cache, now, complete_at, _beginning(state, carried))
-    except RateLimited as error:
-        save_observation_failure(world, run, stored, str(error))
-        is_urgent = isinstance(state.rollout.phase, RollingBack)
-        seconds = error.after_seconds if is_urgent else world.compute.reads.next_try()
-        raise ObservationFailed(str(error), seconds, is_spread=True) from error
     except (Unavailable, Refused) as error:
-        save_observation_failure(world, run, stored, str(error))
-        raise ObservationFailed(str(error), getattr(error, "after_seconds", 0.0)) from error
+        raise _observation_failed(world, run, stored, error) from error
+
+
+def _is_as_healthy(world: World, run: Run, stored: StoredState, least: timedelta) -> bool:
+    try:
+        return routine.is_as_healthy(world, stored.state, least)
+    except (Unavailable, Refused) as error:
+        raise _observation_failed(world, run, stored, error) from error
+
+
+def _observation_failed(
+    world: World, run: Run, stored: StoredState, error: Unavailable | Refused
+) -> ObservationFailed:
+    save_observation_failure(world, run, stored, str(error))
+    if not isinstance(error, RateLimited):
+        return ObservationFailed(str(error), getattr(error, "after_seconds", 0.0))
+    is_urgent = isinstance(stored.state.rollout.phase, RollingBack)
+    seconds = error.after_seconds if is_urgent else world.compute.reads.next_try()
+    return ObservationFailed(str(error), seconds, is_spread=True)
 
 
 def _beginning(state: ModelState, carried: Carried) -> Beginning:

@@ -52,6 +52,9 @@ class TwoDatabases:
     def list_due(self, now: datetime, limit: int, after: Due | None = None) -> tuple[Due, ...]:
         return self._documents.list_due(now, limit, after)
 
+    def count_due(self, until: datetime) -> int:
+        return self._documents.count_due(until)
+
     def list(
         self,
         collection_path: str,

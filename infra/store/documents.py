@@ -105,6 +105,7 @@ def to_document(state: ModelState) -> Json:
         "outputs": dict(state.outputs),
         "lease": vars(state.lease) | {} if state.lease else None,
         "requeue_at": state.requeue_at,
+        "is_routine": state.is_routine,
         "recent_events": list(state.recent_events),
         "hold": vars(state.hold) | {} if state.hold else None,
         "wakeups": state.wakeups,

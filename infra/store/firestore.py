@@ -25,6 +25,7 @@ from infra.errors import Unavailable
 from infra.lean_import import lean_import
 from infra.store.limits import check_path, check_writes
 from infra.store.port import (
+    IS_ROUTINE,
     MODELS,
     REQUEUE_AT,
     WAKEUPS,
@@ -145,14 +146,11 @@ class FirestoreStore:
         }
 
     def list_due(self, now: datetime, limit: int, after: Due | None = None) -> tuple[Due, ...]:
-        requeue_at = _Query.FieldReference(field_path=REQUEUE_AT)
-        wakeups = _Query.FieldReference(field_path=WAKEUPS)
-        until = _Query.FieldFilter(
-            field=requeue_at, op=_Query.FieldFilter.LESS_THAN_OR_EQUAL, value=_encode(now)
-        )
+        returned = (REQUEUE_AT, WAKEUPS, IS_ROUTINE)
+        requeue_at, *others = (_Query.FieldReference(field_path=each) for each in returned)
         structured_query = _Query(
-            select=_Query.Projection(fields=[requeue_at, wakeups]),
-            where=_Query.Filter(field_filter=until),
+            select=_Query.Projection(fields=[requeue_at, *others]),
+            where=_due_until(now),
             order_by=[_Query.Order(field=requeue_at, direction=_Query.ASCENDING), _order_by_name()],
         )
         if after is not None:
@@ -161,9 +159,30 @@ class FirestoreStore:
                 query.Cursor.pb()(values=[_encode(after.requeue_at), name], before=False)
             )
         return tuple(
-            Due(each.data[REQUEUE_AT], each.path.rpartition("/")[2], each.data.get(WAKEUPS, 0))
+            Due(
+                each.data[REQUEUE_AT],
+                each.path.rpartition("/")[2],
+                each.data.get(WAKEUPS, 0),
+                each.data.get(IS_ROUTINE, False),
+            )
             for each in self._query(MODELS, structured_query, limit)
         )
+
+    def count_due(self, until: datetime) -> int:
+        counted = query.StructuredAggregationQuery.pb()(
+            structured_query=_Query(where=_due_until(until)),
+            aggregations=[{"alias": "due", "count": {}}],
+        )
+        counted.structured_query.from_.add(collection_id=MODELS)
+        request = firestore.RunAggregationQueryRequest.pb()(
+            parent=self._root.rstrip("/"), structured_aggregation_query=counted
+        )
+        with _translate_errors():
+            answers = self._client.run_aggregation_query(
+                firestore.RunAggregationQueryRequest.wrap(request), **self._options
+            )
+            found = [type(answer).pb(answer).result.aggregate_fields for answer in answers]
+        return sum(each["due"].integer_value for each in found)
 
     def list(
         self,
@@ -289,6 +308,14 @@ def _is_conflict(error: exceptions.GoogleAPICallError) -> bool:
 def _is_guarded(write: Write) -> bool:
     is_fenced_delete = isinstance(write, Delete) and write.version is not None
     return isinstance(write, Create | Replace) or is_fenced_delete
+
+
+def _due_until(time: datetime) -> Any:
+    """Selects the models that are due until then."""
+    requeue_at = _Query.FieldReference(field_path=REQUEUE_AT)
+    at_most = _Query.FieldFilter.LESS_THAN_OR_EQUAL
+    until = _Query.FieldFilter(field=requeue_at, op=at_most, value=_encode(time))
+    return _Query.Filter(field_filter=until)
 
 
 def _order_by_name(direction: Any = _Query.ASCENDING) -> Any:

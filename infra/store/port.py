@@ -38,7 +38,7 @@ __all__ = [
 
 MODELS = "models"  # the collection that `list_due` queries
 REQUEUE_AT = "requeue_at"  # the field that it compares
-WAKEUPS = "wakeups"  # the field that it returns
+WAKEUPS, IS_ROUTINE = "wakeups", "is_routine"  # the fields that it returns
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,14 @@ class Document:
 
 @dataclass(frozen=True, order=True)
 class Due:
-    """A model whose next pass is due, and the number of the wake-up that starts it."""
+    """A model whose next pass is due, and the number of the wake-up that starts it. `is_routine`:
+    nothing is expected to happen in it, so that others go first.
+    """
 
     requeue_at: datetime
     model: str
     wakeups: int = field(default=0, compare=False)
+    is_routine: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, order=True)
@@ -164,6 +167,12 @@ class Store(Protocol):
     def list_due(self, now: datetime, limit: int, after: Due | None = None) -> tuple[Due, ...]:
         """The models whose `requeue_at` has passed, longest due first, and those after `after`.
         Needs no index beyond the automatic ones.
+        """
+        ...
+
+    def count_due(self, until: datetime) -> int:
+        """How many models have a `requeue_at` until then. Needs no index beyond the automatic
+        ones.
         """
         ...
 

@@ -39,6 +39,7 @@ SETTLED_FIELDS = (
     "rollout.phase.name",
     "rollout.serving_group",
     "rollout.kept",
+    "rollout.paused.since",
 )
 
 
@@ -58,6 +59,11 @@ def is_settled(document: Json) -> bool:
     phase: str = document["rollout"]["phase"]["name"]
     check_phase(phase)
     return phase == "settled" and document.get("requeue_at") is None
+
+
+def is_paused(document: Json) -> bool:
+    """Whether the model's rollout is paused, so that nothing but failures and drift is expected."""
+    return bool((document.get("rollout") or {}).get("paused"))
 
 
 def read_settled(document: Json) -> SettledModel | None:

@@ -18,6 +18,7 @@ from typing import Any
 from infra.errors import Unavailable
 from infra.store.limits import check_path, check_writes
 from infra.store.port import (
+    IS_ROUTINE,
     MODELS,
     REQUEUE_AT,
     WAKEUPS,
@@ -106,9 +107,22 @@ class SqliteStore:
             limit,
         )
         return tuple(
-            Due(each.data[REQUEUE_AT], each.path.rpartition("/")[2], each.data.get(WAKEUPS, 0))
+            Due(
+                each.data[REQUEUE_AT],
+                each.path.rpartition("/")[2],
+                each.data.get(WAKEUPS, 0),
+                each.data.get(IS_ROUTINE, False),
+            )
             for each in map(_document, rows)
         )
+
+    def count_due(self, until: datetime) -> int:
+        ((found,),) = self._rows(
+            "SELECT count(*) FROM documents WHERE collection = ? AND requeue_at <= ?",
+            MODELS,
+            _encode_datetime(until),
+        )
+        return int(found)
 
     def list(
         self,

@@ -32,11 +32,8 @@ class CountingStore:
         self.listed = 0
         self._store = store
         self.get, self.get_many = store.get, store.get_many
-        self.commit, self.list_due, self.list_newest = (
-            store.commit,
-            store.list_due,
-            store.list_newest,
-        )
+        self.commit, self.list_newest = store.commit, store.list_newest
+        self.list_due, self.count_due = store.list_due, store.count_due
 
     def list(
         self, collection: str, limit: int, after: str | None = None, fields: Sequence[str] = ()

@@ -412,6 +412,7 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
         "outputs": {"group": "https://example.com/group"},
         "lease": {"token": "token", "expires": at(11)},
         "requeue_at": at(12),
+        "is_routine": True,
         "recent_events": ["event-1", "event-2"],
         "hold": {
             "why": "restored",

@@ -385,7 +385,7 @@ def test_models_are_due_once_requeue_at_has_passed_longest_due_first(store: Stor
         return {"requeue_at": NOON + timedelta(seconds=seconds)}
 
     store.commit(
-        Create("models/late", at(-1) | {"wakeups": 7}),
+        Create("models/late", at(-1) | {"wakeups": 7, "is_routine": True}),
         Create("models/latest", at(-3600)),
         Create("models/now-b", at(0)),
         Create("models/now-a", at(0)),
@@ -402,7 +402,14 @@ def test_models_are_due_once_requeue_at_has_passed_longest_due_first(store: Stor
     assert due(store, NOON.astimezone(timezone(timedelta(hours=5))), 10) == everything
     assert due(store, NOON - timedelta(days=1), 10) == ()
     first = store.list_due(NOON, 3)
-    assert [each.wakeups for each in first] == [0, 7, 0]
+    assert [(each.wakeups, each.is_routine) for each in first] == [
+        (0, False),
+        (7, True),
+        (0, False),
+    ]
+    assert [store.count_due(NOON + timedelta(seconds=each)) for each in (-7200, -2, 0, 1)] == [
+        *(0, 1, 4, 5)
+    ]
     assert due(store, NOON, 10, first[0]) == everything[1:]
     assert due(store, NOON, 10, first[-1]) == ("now-b",), "in the middle of an instant"
 

@@ -86,6 +86,28 @@ def test_paused_models_are_looked_at_rarely_and_with_few_reads() -> None:
     assert story.serving_version() == "2"
 
 
+def test_a_paused_release_that_fails_is_rolled_back_long_before_its_next_pass() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2", rollout={"steps": [{"percent": 50, "hold_seconds": 86_400}, 100]})
+    story.when_minutes_pass(5)
+    story.when_commanded("pause")
+    story.when_minutes_pass(350)
+    requeue_at = story.state().requeue_at
+    assert requeue_at
+    assert requeue_at - story.clock.now() > timedelta(hours=1)
+    story.given_behaviour("2", dies_after_seconds=60)
+    story.emulator.affect_instances("stop", template=candidate_template(story))
+    story.when_minutes_pass(50)
+    assert story.outcome("2") == "rolled_back"
+
+
+def candidate_template(story: Scenario) -> str:
+    candidate = story.state().rollout.candidate
+    assert candidate
+    return candidate.template
+
+
 def test_a_watched_model_costs_few_reads() -> None:
     story = Scenario()
     story.given_serving("1")

@@ -76,6 +76,10 @@ class SimStore:
             "store.list_due", "", False, lambda _: self._store.list_due(now, limit, after)
         )
 
+    def count_due(self, until: datetime) -> int:
+        """Without faults: what depends on it is how often, and never whether."""
+        return self._store.count_due(until)
+
     def list(
         self,
         collection_path: str,
