@@ -68,6 +68,23 @@ def test_what_people_write_in_their_languages_stays() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "displayed"),
+    [
+        ("\u0430nn", "\\u0430nn"),  # Cyrillic a
+        ("\u0430\u0441\u0430@example.com", "\\u0430\\u0441\\u0430@example.com"),
+        ("release \u0391dmin", "release \\u0391dmin"),  # Greek capital alpha
+        ("\uff41nn, \U0001d41ann", "\\uff41nn, \\U0001d41ann"),  # full-width, mathematical
+        ("Δt = 3 μs, β-Test, GPU-модель, наташа, ＧＰＵ", None),
+    ],
+)
+def test_a_letter_that_imitates_a_latin_one_is_shown_as_its_escape(
+    text: str, displayed: str | None
+) -> None:
+    assert escape(text) == (displayed or text)
+    assert escape(escape(text)) == escape(text)
+
+
+@pytest.mark.parametrize(
     "show",
     [
         pytest.param(terminal.escape, id="terminal and dashboard"),
