@@ -41,6 +41,9 @@ NAMES = [
     "scale_quota_min",
     "scale_quota_calls",
     "scale_dead_events",
+    "scale_gateway_models",
+    "scale_gateway_refused_late",
+    "scale_gateway_write_cpu_ms",
     *(
         "emulator_rolling_update_cpu_ms",
         "emulator_swap_function_calls",

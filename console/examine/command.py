@@ -36,6 +36,7 @@ from infra.settings import (
     load_project_prices,
     read_stop,
 )
+from infra.store import gateways
 from infra.store.documents import UnknownSchema
 from infra.store.port import Document, Store, StoreError
 from infra.version import version
@@ -117,6 +118,8 @@ def _of_documents(connection: Connection, models: list[Document]) -> Iterator[Fi
     yield documents.of_holds(states)
     yield from _settings(store)
     yield documents.of_passes(store.list_due(now - documents.LATE, NAMED + 1), now)
+    if recorded := [gateways.from_document(each) for each in all_of(store, gateways.COLLECTION)]:
+        yield documents.of_gateways(recorded)
     unsent = (each.data["at"] for each in all_of(store, "outbox"))
     yield documents.of_outbox(unsent, now)
     tick = store.get(LAST_TICK)

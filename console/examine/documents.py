@@ -9,6 +9,7 @@ from console.examine.finding import NAMED, Finding, right, some, wrong
 from console.text import span
 from infra.identity.record import TickRecord
 from infra.store import outbox
+from infra.store.gateways import Fullness
 from infra.store.port import Due
 from rollout.notifications.settings import Notifications
 from rollout.policy.policy import Policy
@@ -82,6 +83,15 @@ def of_sources(load: Callable[[], tuple[Route, ...]]) -> Finding:
         return wrong("sources", str(error), todo)
     names = some(each.name for each in routes) or "no route"
     return right("sources", f"artifacts are released by {names}")
+
+
+def of_gateways(found: Iterable[Fullness]) -> Finding:
+    full = [each for each in found if each.is_nearly_full]
+    if not full:
+        return right("gateways", "there is room for more models")
+    what = "; ".join(f"{each.url_map} is full by {each.percent} % ({each.what})" for each in full)
+    todo = "Let new releases name another one with traffic.gateway, or another traffic.host"
+    return wrong("gateways", what, f"{todo}: docs/operations.md#gateways")
 
 
 def of_passes(overdue: Iterable[Due], now: datetime) -> Finding:

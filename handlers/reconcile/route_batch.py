@@ -26,6 +26,7 @@ from infra.fleet import naming
 from infra.fleet.model import Action, Failed, Result
 from infra.fleet.naming import Gateway
 from infra.fleet.pending_routes import PendingRoute, in_order, merge
+from infra.fleet.resources.map_limits import Amount, Meter, fullest
 from infra.settings import POLICY, load_stop
 from infra.store import repository, routes
 from infra.store.documents import UnknownSchema, from_document
@@ -58,7 +59,8 @@ class Planned:
 class Outcome:
     """What one writer did. `done`: the map has these routes; `refused`: it cannot have these;
     `dropped`: nothing asks for these any more; `skipped`: they do not count now. `operation`: the
-    write that still runs; `error`: why nothing was written.
+    write that still runs; `error`: why nothing was written. `fullest`: what uses most of its limit
+    in the map that was written.
     """
 
     done: tuple[StoredRoute, ...] = ()
@@ -67,6 +69,7 @@ class Outcome:
     skipped: frozenset[str] = frozenset()
     operation: str = ""
     error: ComputeError | None = None
+    fullest: Amount | None = None
 
 
 def write_pending(
@@ -118,7 +121,8 @@ def _write_batch(
         return replace(found, error=error)
     if running:
         return replace(found, operation=str(running["name"]))
-    return replace(found, done=merged)
+    amounts = Meter().amounts(action.body)
+    return replace(found, done=merged, fullest=fullest(amounts.values()))
 
 
 def _is_alone(planned: Planned, batch: tuple[StoredRoute, ...]) -> bool:

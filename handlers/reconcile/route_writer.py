@@ -31,13 +31,15 @@ from infra.compute.errors import (
     BACK_OFF_SECONDS,
 )
 from infra.fleet.model import Action, Applied, Body, Failed, Pending, Result
+from infra.fleet.naming import Gateway
 from infra.fleet.pending_routes import PendingRoute
-from infra.store import outbox, routes
+from infra.store import gateways, outbox, routes
 from infra.store.port import (
     Conflict,
     Create,
     Delete,
     Document,
+    Put,
     Replace,
     StoreError,
     Unavailable,
@@ -211,6 +213,7 @@ def _write_and_release(
         raise
     _release(world, lease, outcome, model)
     _go_on(world, lease.gateway, outcome, model)
+    _record_fullness(world, lease.gateway, outcome)
     _log_outcome(outcome)
     return outcome
 
@@ -264,6 +267,22 @@ def _go_on(world: World, gateway: str, outcome: Outcome, model: str) -> None:
             world.bus.publish(outbox.WAKEUPS, outbox.routes_wakeup(gateway))
     except (BusError, StoreError, Unavailable) as error:
         log.info("wake-ups left to the tick", extra={"fields": {"why": str(error)}})
+
+
+def _record_fullness(world: World, gateway: str, outcome: Outcome) -> None:
+    """For people. What is not recorded now is recorded after the next write."""
+    if outcome.fullest is None:
+        return
+    url_map = Gateway(gateway).url_map.name
+    found, path = gateways.fullness_of(url_map, outcome.fullest), gateways.path(url_map)
+    with suppress(StoreError, Unavailable):
+        before = world.store.get(path)
+        if before and gateways.from_document(before).percent == found.percent:
+            return
+        world.store.commit(Put(path, gateways.to_document(found, world.clock.now())))
+    if found.is_nearly_full:
+        fields = {"gateway": url_map, "percent": found.percent, "used": found.what}
+        log.warning("gateway nearly full", extra={"fields": fields})
 
 
 def _log_outcome(outcome: Outcome) -> None:

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from greenlet import greenlet
 
+from console.examine.documents import of_gateways
 from handlers.reconcile import route_batch
 from handlers.reconcile.route_writer import WRITER, drain
 from infra.fleet import naming
 from infra.fleet.model import Applied, Failed, Pending, Result
-from infra.store import routes
+from infra.fleet.resources import map_limits
+from infra.store import gateways, routes
 from infra.store.documents import from_document, to_document
 from infra.store.port import Delete, Put
 from rollout.model import RollingBack, TrafficWeight
@@ -346,3 +348,33 @@ def test_a_path_that_another_route_takes_in_the_same_write_is_reported_to_its_mo
     assert in_map(story, first)
     assert is_clean(story)
     assert naming.GATEWAY.name in str(story.resources())
+
+
+# ---- How full the gateway is
+
+
+def test_a_gateway_that_fills_up_is_recorded_and_warned_of_and_doctor_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(map_limits, "MAX_CONDITIONS", 5)
+    story = given_models(Scenario(), "a", "b")
+    given_pending(story, route(story, "a"))
+    drain(story.world)
+    (document,) = story.store.list(gateways.COLLECTION, 2)
+    assert (document.data["percent"], document.data["what"]) == (
+        40,
+        "2 of 5 match conditions of host *",
+    )
+    assert "nearly full" not in caplog.text
+    assert of_gateways([gateways.from_document(document)]).result == "right"
+    given_pending(story, route(story, "b"))
+    drain(story.world)
+    (document,) = story.store.list(gateways.COLLECTION, 2)
+    assert document.data["percent"] == 80
+    assert "gateway nearly full" in caplog.text
+    assert "slipway-gateway is full by 80 %" in of_gateways([gateways.from_document(document)]).what
+    unchanged = document.version
+    given_pending(story, route(story, "b", 60))
+    drain(story.world)
+    (document,) = story.store.list(gateways.COLLECTION, 2)
+    assert document.version == unchanged
