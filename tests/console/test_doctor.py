@@ -57,6 +57,7 @@ def test_all_is_right_where_slipway_works(scenario: Scenario) -> None:
         "notifications": "right",
         "sources": "right",
         "passes": "right",
+        "gateways": "right",
         "outbox": "right",
         "tick": "right",
         "topics": "left out",
