@@ -125,6 +125,14 @@ for_instances() {
   delete gcloud iam service-accounts delete "$(identity slipway-model)" "${in_project[@]}" --quiet
 }
 
+ELSEWHERE=""
+if [ "$DRY_RUN" = false ] && ! exists gcloud run services describe "$RECONCILER" --region="$REGION" \
+  "${in_project[@]}"; then
+  ELSEWHERE="
+  services, queue and tick in another region, if Slipway ran there: none were in $REGION. Run this again
+    with --region"
+fi
+
 # Alerts go first, since the rest would set them off; then what starts work, then what does it.
 ALERTS_LEFT=""
 if has_component alpha; then watchers; else
@@ -180,9 +188,10 @@ $([ "$DRY_RUN" = true ] && echo "Nothing was done: add --yes to run these comman
     gcloud pubsub topics delete $IMAGES $BUILDS --project=$PROJECT
   the machine slipway-prometheus, its identity and firewall rules, if prometheus.sh made them
     gcloud compute instances list --filter='name=slipway-prometheus' --project=$PROJECT
-    gcloud compute firewall-rules delete slipway-prometheus-scrapes slipway-prometheus-answers --project=$PROJECT
+    gcloud compute firewall-rules delete slipway-prometheus-scrapes --project=$PROJECT
+    gcloud compute firewall-rules delete slipway-prometheus-answers --project=$PROJECT
     gcloud iam service-accounts delete slipway-prometheus@$PROJECT.iam.gserviceaccount.com --project=$PROJECT
-  secrets, logs, notification channels, and the APIs that bootstrap.sh enabled$ALERTS_LEFT
+  secrets, logs, notification channels, and the APIs that bootstrap.sh enabled$ALERTS_LEFT$ELSEWHERE
 
 A task queue's name cannot be used again for three days: install Slipway again after that.
 TEXT

@@ -121,6 +121,8 @@ class Settings:
     """Whether `pulumi destroy` is refused."""
 
     def __post_init__(self) -> None:
+        if not self.number.isdigit():
+            raise ValueError(f"number: {self.number} is not a project's number")
         channel = "projects/[^/,]+/notificationChannels/[^/,]+"
         if self.notify and not re.fullmatch(f"{channel}(,{channel})*", self.notify):
             raise ValueError(

@@ -125,6 +125,7 @@ def test_nothing_is_protected_once_the_stack_says_so() -> None:
     ("chosen", "words"),
     [
         ({"database": "slipway-settings"}, "slipway-settings is the database of the settings"),
+        ({"number": PROJECT}, "number: slipway-project is not a project's number"),
         ({"notify": "ann@example.com"}, "ann@example.com is not projects/"),
         ({"docs": "http://example.com/docs"}, "http://example.com/docs is not the address"),
     ],
@@ -132,7 +133,7 @@ def test_nothing_is_protected_once_the_stack_says_so() -> None:
 )
 def test_a_setting_that_does_not_suit_is_refused(chosen: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        Settings(PROJECT, NUMBER, **chosen)
+        Settings(**{"project": PROJECT, "number": NUMBER} | chosen)
 
 
 @pytest.mark.nightly

@@ -84,6 +84,7 @@ def test_what_only_a_later_run_does_is_done_by_the_real_gcloud(
     """Each kind of command of a run on a project that an earlier version prepared, and of the
     removal, once.
     """
+    set_by_people(monitored)
     earlier, after = age(copy.deepcopy(monitored)), monitored.state()
     scripts = scripts_on(copy.deepcopy(earlier))
     calls = []
@@ -101,6 +102,7 @@ def test_what_only_a_later_run_does_is_done_by_the_real_gcloud(
     database = earlier.resources[f"firestore/projects/{PROJECT}/databases/slipway"]
     assert database["pointInTimeRecoveryEnablement"].endswith("ENABLED")
     assert "deleted" not in earlier.resources[f"iam/{ROLE}"]
+    assert list(earlier.state()["monitoring"]) == after["monitoring"]
 
 
 def test_the_removal_is_done_by_the_real_gcloud(
@@ -109,13 +111,29 @@ def test_the_removal_is_done_by_the_real_gcloud(
     monitored: World,
     scripts_on: Callable[[World], Scripts],
 ) -> None:
-    """Each kind of its commands, once."""
+    """Each kind of its commands, once, and the commands for what it leaves."""
     imitation.world = copy.deepcopy(monitored)
+    prometheus_is_in(imitation.world)
     scripts = scripts_on(monitored)
-    scripts.run("uninstall.sh --yes").check()
+    done = scripts.run("uninstall.sh --yes")
+    done.check()
     for call in first_of_each_kind(scripts.calls):
         repeat(commands, call)
+    named = re.findall(r"^    (gcloud .*)$", done.output, re.MULTILINE)
+    assert named
+    for command in named:
+        commands.shell(["bash", "-c", command]).check()
     assert imitation.unknown == []
+
+
+def prometheus_is_in(world: World) -> None:
+    account = f"slipway-prometheus@{PROJECT}.iam.gserviceaccount.com"
+    for key in (
+        f"iam/projects/{PROJECT}/serviceAccounts/{account}",
+        f"compute/projects/{PROJECT}/global/firewalls/slipway-prometheus-scrapes",
+        f"compute/projects/{PROJECT}/global/firewalls/slipway-prometheus-answers",
+    ):
+        world.resources[key] = {"name": key.partition("/")[2]}
 
 
 def repeat(commands: Commands, call: Call) -> None:
@@ -134,6 +152,15 @@ def first_of_each_kind(calls: list[Call]) -> list[Call]:
 
 
 ROLE = f"projects/{PROJECT}/roles/slipwayReconciler"
+
+
+def set_by_people(world: World) -> None:
+    """An alert policy notifies somebody, and is disabled."""
+    channel = f"projects/{PROJECT}/notificationChannels/1"
+    world.resources[f"monitoring/{channel}"] = {"name": channel}
+    policies = world.named(f"monitoring/projects/{PROJECT}/alertPolicies/").values()
+    (policy,) = [each for each in policies if each["userLabels"]["slipway"] == "dead-letters"]
+    policy |= {"enabled": False, "notificationChannels": [channel]}
 
 
 def age(world: World) -> World:

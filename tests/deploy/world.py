@@ -273,7 +273,7 @@ def _named(world: World, key: str, query: Mapping[str, str], body: Json) -> tupl
 _COLLECTIONS = {
     *("topics", "subscriptions", "databases", "repositories", "serviceAccounts", "roles", "jobs"),
     *("queues", "secrets", "fields", "sinks", "triggers", "notificationChannels", "builds"),
-    *("metrics", "alertPolicies", "dashboards"),
+    *("metrics", "alertPolicies", "dashboards", "dockerImages"),
     *("zones", "locations", "firewalls", "instances", "services", "notificationConfigs"),
 }
 
