@@ -198,6 +198,12 @@ parse_common() {
   [ -n "$PROJECT" ] || fail "no project given: pass --project=ID or set GOOGLE_CLOUD_PROJECT"
   [ -n "$REGION" ] || fail "--region must not be empty"
   [ -n "$DATABASE" ] || fail "--database must not be empty"
+  [[ $PROJECT =~ ^[a-z][a-z0-9-]*$ ]] ||
+    fail "--project=$PROJECT: not the ID of a project (neither its number nor its name; IDs of a domain," \
+      "example.com:id, are not supported)"
+  [[ $REGION =~ ^[a-z]+-[a-z]+[0-9]+$ ]] || fail "--region=$REGION: not a region, such as us-central1"
+  [[ $DATABASE =~ ^(\(default\)|[a-z][a-z0-9-]*)$ ]] ||
+    fail "--database=$DATABASE: not the name of a database: small letters, digits and dashes, or (default)"
   [ "$DATABASE" != "$SETTINGS_DATABASE" ] ||
     fail "--database=$DATABASE: is the database of the settings, and functions may write that of" \
       "the documents; choose another"

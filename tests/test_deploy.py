@@ -729,6 +729,10 @@ def test_a_script_prints_its_usage_and_names_a_missing_argument(name: str) -> No
     without = script(name)
     assert (without.returncode, without.stdout) == (1, "")
     assert "--project" in without.stderr
+    for wrong in ("--project=1234567890", "--region=us-central1-a", "--database=it's"):
+        refused = script(name, f"--project={PROJECT}", wrong, "--dry-run")
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert f"{wrong}: not " in refused.stderr
     unknown = script(name, f"--project={PROJECT}", "--dry-run", "--color=blue")
     assert unknown.returncode == 1
     assert "--color=blue" in unknown.stderr

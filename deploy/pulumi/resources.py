@@ -121,8 +121,12 @@ class Settings:
     """Whether `pulumi destroy` is refused."""
 
     def __post_init__(self) -> None:
+        if not re.fullmatch("[a-z][a-z0-9-]*", self.project):
+            raise ValueError(f"project: {self.project} is not the ID of a project")
         if not self.number.isdigit():
             raise ValueError(f"number: {self.number} is not a project's number")
+        if not re.fullmatch("[a-z]+-[a-z]+[0-9]+", self.region):
+            raise ValueError(f"region: {self.region} is not a region, such as us-central1")
         channel = "projects/[^/,]+/notificationChannels/[^/,]+"
         if self.notify and not re.fullmatch(f"{channel}(,{channel})*", self.notify):
             raise ValueError(

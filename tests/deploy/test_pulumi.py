@@ -125,6 +125,8 @@ def test_nothing_is_protected_once_the_stack_says_so() -> None:
     ("chosen", "words"),
     [
         ({"database": "slipway-settings"}, "slipway-settings is the database of the settings"),
+        ({"project": NUMBER}, "project: 1234567890 is not the ID of a project"),
+        ({"region": "us-central1-a"}, "region: us-central1-a is not a region"),
         ({"number": PROJECT}, "number: slipway-project is not a project's number"),
         ({"notify": "ann@example.com"}, "ann@example.com is not projects/"),
         ({"docs": "http://example.com/docs"}, "http://example.com/docs is not the address"),
