@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.results import Row, row
-from compute_emulator.errors import TooLarge
-from compute_emulator.rules import url_map_limits
+from compute_emulator import url_map_excess
 from infra.fleet import naming
 from infra.fleet.gateway_room import lacks_room
 from infra.fleet.model import Body
@@ -109,16 +108,8 @@ def _room(make: Callable[[int], Route]) -> dict[str, Any]:
         "refused_for": str(refused),
         "bytes_per_model": round(amounts["bytes", ""].used / number),
         "fullest": str(fullest(amounts.values())),
-        "refused_late": _is_refused(draft.body),
+        "refused_late": bool(url_map_excess(draft.body)),
     }
-
-
-def _is_refused(body: Body) -> bool:
-    try:
-        url_map_limits.check(body, {"EXTERNAL_MANAGED"})
-    except TooLarge:
-        return True
-    return False
 
 
 # ---- Writes

@@ -18,6 +18,7 @@ from bench.scale.deployment import CONCURRENCY, INSTANCES, READS_PER_MINUTE, Dep
 from bench.scale.threads import in_virtual_time
 from bench.setting import release_message
 from handlers.reconcile.decide import digest_of
+from infra.fleet.resources.path_matcher import name_for
 from infra.store import outbox
 from infra.store.documents import from_document
 from infra.store.port import Put
@@ -29,6 +30,8 @@ SIZES = ((100, 500), (300, 1500), (1000, 5000))
 FRESH = 50
 BAKE_SECONDS = 86_400
 HOURS_PAUSED = 24
+HOSTS = 4
+HOST = "0.example.com"
 MINUTES = 12
 SETTLING_MINUTES = 4
 SETTING = (
@@ -160,8 +163,7 @@ def _run(
 def bring(deployment: Deployment, model: str, command: str) -> None:
     """The second release of a model, until it bakes or is paused."""
     first = release_message("1", model) | {"scaling": {"min": 1, "max": 2}}
-    if command:
-        first["traffic"] = {"exposure": "none"}
+    first["traffic"] = {"exposure": "none"} if command else first["traffic"] | {"host": HOST}
     steps = [{"percent": 100, "hold_seconds": 86_400 if command else 0}]
     later = {"steps": steps, "bake_seconds": BAKE_SECONDS, "watch_seconds": 0}
     deployment.publish(first)
@@ -208,7 +210,7 @@ def copy_model(deployment: Deployment, model: str, count: int) -> None:
         raise RuntimeError(f"the target of {model} follows from more than its document")
     interval = documents[0].data["requeue_at"] - documents[0].data["rollout"]["last_observed_at"]
     for number, name in enumerate(names):
-        new = {own: instances[f"slipway-{name}-blue"], model: name}
+        new = {own: instances[f"slipway-{name}-blue"], model: name, HOST: host_of(number)}
         for document in documents:
             data = renamed(document.data, new)
             if document is documents[0]:
@@ -232,11 +234,23 @@ def _target(document: dict[str, Any]) -> str:
 
 
 def _copy_routes(url_map: dict[str, Any], model: str, names: list[str]) -> None:
-    for matcher in url_map.get("pathMatchers", ()):
-        for rules in ("pathRules", "routeRules"):
-            own = [rule for rule in matcher.get(rules, ()) if f"-{model}-" in str(rule)]
-            for name in names:
-                matcher.setdefault(rules, []).extend(renamed(own, {model: name}))
+    """No host has more than one path matcher takes."""
+    matchers = {each["name"]: each for each in url_map.get("pathMatchers", ())}
+    first = matchers.get(name_for(HOST))
+    if first is None:
+        return
+    own = [rule for rule in first["pathRules"] if f"-{model}-" in str(rule)]
+    for number, name in enumerate(names):
+        matcher = name_for(host_of(number))
+        if matcher not in matchers:
+            matchers[matcher] = first | {"name": matcher, "pathRules": []}
+            url_map["pathMatchers"].append(matchers[matcher])
+            url_map["hostRules"].append({"hosts": [host_of(number)], "pathMatcher": matcher})
+        matchers[matcher]["pathRules"].extend(renamed(own, {model: name}))
+
+
+def host_of(number: int) -> str:
+    return f"{number % HOSTS}.example.com"
 
 
 def renamed(value: Any, names: Mapping[str, str]) -> Any:

@@ -22,6 +22,7 @@ from compute_emulator.engine.regions import REGIONS
 from compute_emulator.errors import ConnectionDropped
 from compute_emulator.inspection import GroupView, InstanceRecord, InstanceView, Method, method_of
 from compute_emulator.keys import Key
+from compute_emulator.rules.url_map_limits import url_map_excess
 from compute_emulator.traffic.data_plane import DataPlane
 from compute_emulator.traffic.metrics import Metrics
 from compute_emulator.traffic.routing import Destination, apply_rewrite, route
@@ -53,4 +54,5 @@ __all__ = [
     "apply_rewrite",
     "method_of",
     "route",
+    "url_map_excess",
 ]

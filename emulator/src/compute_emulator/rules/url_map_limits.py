@@ -23,6 +23,15 @@ SERVICES = 2500  # different ones, backend buckets included
 MAP_BYTES, CLASSIC_BYTES = 1_000_000, 64_000
 
 
+def url_map_excess(url_map: JsonObject, scheme: str = "EXTERNAL_MANAGED") -> str:
+    """Why a map is too large; empty if it is not."""
+    try:
+        check(url_map, {scheme})
+    except TooLarge as error:
+        return error.message
+    return ""
+
+
 def check(url_map: JsonObject, schemes: set[str]) -> None:
     """Raises `TooLarge`. `schemes`: of the map's backend services. A mesh has other limits."""
     if schemes == {"INTERNAL_SELF_MANAGED"}:
