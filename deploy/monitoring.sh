@@ -20,7 +20,8 @@ show its runbook (docs/runbooks). Needs the component alpha of gcloud.
   --notify=CHANNEL,...  whom the policies notify, beside those whom they notify already: names of
                         notification channels (gcloud beta monitoring channels list)
   --docs=URL            where the folder docs of this version is published, such as
-                        https://github.com/OWNER/REPOSITORY/blob/main/docs: runbooks link to its pages
+                        https://github.com/OWNER/REPOSITORY/blob/main/docs: runbooks link to its
+                        pages; a run without it takes the links away
   --dry-run             print every command and run none; needs neither gcloud nor a login
 TEXT
 }
