@@ -12,6 +12,7 @@ from infra.fleet.resources.url_map import weights as url_map_weights
 from rollout.model import TrafficWeight
 from tests.concurrent import ConcurrentScenario
 from tests.journeys.second_group import CANARY
+from tests.journeys.test_crashes import Crash, CrashPoint
 from tests.scenario import Scenario
 
 OTHER = {
@@ -213,3 +214,33 @@ def test_a_route_in_a_gateway_that_no_release_names_is_found_and_removed() -> No
     assert served(story) == (True, True)
     story.when_minutes_pass(7)
     assert served(story) == (True, False)
+
+
+def moved(crash_point: CrashPoint) -> tuple[Scenario, bool]:
+    """A model that has moved, and whether it was served all the time."""
+    story = Scenario()
+    quick = {"steps": [100], "bake_seconds": 60, "watch_seconds": 0}
+    story.given_serving("1", rollout=quick)
+    story.given_crashing_workers(crash_point.intercept, Crash)
+    story.when_released("2", traffic=EDGE)
+    is_served = any(served(story))
+    for _ in range(25 * 6):
+        story.when_seconds_pass(10)
+        is_served = is_served and any(served(story))
+    return story, is_served
+
+
+@pytest.mark.nightly
+def test_wherever_a_move_crashes_one_of_the_gateways_serves_and_only_the_new_one_in_the_end() -> (
+    None
+):
+    reference = CrashPoint()
+    world, _ = moved(reference)
+    for at in range(1, reference.count + 1):
+        for after in (False, True):
+            story, is_served = moved(CrashPoint(at, after))
+            context = f"crash {'after' if after else 'before'} write {at}:\n{story.history()}"
+            assert is_served, context
+            assert served(story) == (False, True), context
+            assert (story.resources(), story.state().rollout.moved) == (world.resources(), ())
+            assert not story.store.list("routes", 1), context
