@@ -11,8 +11,9 @@ count), without a running server or a warm connection.
     plain       start ── imports, clients ───────────────────────────────────────> first request
 
 The reconciler's time includes the Firestore read before its first request. The intake's time ends
-when its clients exist. The details have the time until each has responded to its event, and of the
-whole processes: of the reconciler that is one pass, to which Compute Engine answers 503.
+when its clients exist; its first event builds the validators of messages. The details have the time
+until each has responded to its event, and of the whole processes: of the reconciler that is one
+pass, to which Compute Engine answers 503.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ from rollout.policy.freeze import cuts, frozen
 from rollout.policy.prices import cost_per_hour
 from rollout.spec.defaults import progress_deadline_seconds
 from rollout.spec.steps import ApproveStep
+from rollout.spec.stored import encode
 from rollout.spec.way_back import REPLACEMENT_SECONDS
 from rollout.state import ModelState
 from rollout.targets import plan_of
@@ -486,7 +487,9 @@ def rehearsed_event(event: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
     approvals = [each for each in steps if isinstance(each, ApproveStep)]
     if all(each.approve.by == APPROVALS for each in approvals):
         return dict(event)
-    dumped = [each.model_dump(mode="json", exclude_none=True) for each in steps]
+    dumped = [
+        {name: value for name, value in encode(each).items() if value is not None} for each in steps
+    ]
     for each in dumped:
         if "approve" in each:
             each["approve"]["by"] = APPROVALS

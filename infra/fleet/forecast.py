@@ -42,6 +42,7 @@ from rollout.spec.model import Sections, Spec, dump
 from rollout.spec.problems import is_hidden, redact
 from rollout.spec.rule_context import gives
 from rollout.spec.steps import KINDS
+from rollout.spec.stored import encode
 from rollout.start_times import LogEntry, first_steps_of, past_start
 from rollout.state import ModelState
 from rollout.targets import plan_of
@@ -286,7 +287,7 @@ def merged_fields(inputs: Inputs) -> Iterator[FieldValue]:
     """
     base = inputs.base
     after, before = _leaves(inputs.release.spec), _leaves(base.spec) if base else {}
-    defaults = dict(_flatten(Sections().model_dump(mode="json")))
+    defaults = dict(_flatten(encode(Sections())))
     for path in sorted({*after, *before}):
         value, old = after.get(path), before.get(path)
         is_same = base is not None and value == old

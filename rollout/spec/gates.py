@@ -13,10 +13,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from rollout.spec import types
-from rollout.spec.section import Section
+from rollout.spec.section import Field, Section
 from rollout.spec.types import DefaultsTo
 
 Kind = Literal["counts", "latency", "limit", "verdict"]

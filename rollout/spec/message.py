@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field
-
 from rollout.deferred import dataclass
 from rollout.spec import types
 from rollout.spec.defaults import COMPUTE_DEFAULTS, ProjectDefaults, fill_defaults, inheritable
@@ -22,7 +20,7 @@ from rollout.spec.model import RolloutSpec, Sections, Spec
 from rollout.spec.problems import Invalid, SpecProblem, redact
 from rollout.spec.rule_context import RuleContext, gives
 from rollout.spec.rules import check_rules
-from rollout.spec.section import Section
+from rollout.spec.section import Field, Section
 from rollout.spec.strict_json import decode_json
 from rollout.spec.validation import freeze, misplaced_nulls, validate
 from rollout.visible import escape

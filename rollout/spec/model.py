@@ -13,17 +13,13 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
-
 from rollout.spec import types
 from rollout.spec.gates import Analysis, Gate
 from rollout.spec.problems import Invalid
-from rollout.spec.section import Section, at_most
+from rollout.spec.section import AfterValidator, Field, Section, at_most, model_validator
 from rollout.spec.steps import StepField, hold_longest_at_first
 from rollout.spec.stored import Unlike, decode, encode
 from rollout.spec.types import Allowed, DefaultsTo
-from rollout.spec.validation import freeze, validate
 
 Value = TypeVar("Value")
 DEFAULT_NETWORK = "global/networks/default"
@@ -320,6 +316,8 @@ class Metric(Section):
         """Not one of the rules in `rules.py`, because lists are never merged: each metric can be
         validated by itself.
         """
+        from pydantic_core import PydanticCustomError
+
         if (self.target is None) == (self.per_instance is None):
             raise PydanticCustomError("rule", "needs exactly one of target and per_instance")
         if self.per_instance is not None and self.type != "gauge":
@@ -650,6 +648,8 @@ def _unchanged(document: object, of_digest: str) -> Spec | None:
 
 
 def _read(document: object) -> Spec:
+    from rollout.spec.validation import freeze, validate  # imports pydantic
+
     found = validate(Spec, freeze(document), partial=False)
     if found.value is None or found.problems:
         raise Invalid(found.problems)

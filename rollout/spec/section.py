@@ -1,26 +1,58 @@
-"""What all sections of a spec have in common: they are frozen, and know all their fields. Pure."""
+"""What all sections of a spec have in common: they are frozen, and know all their fields. Pure.
+
+A section is declared as a model of pydantic is, and for the type checker it is one. But it is a
+plain class (`rollout/spec/plain.py`): what is written with `Field`, `AfterValidator` and the like
+is kept as it was written, until `rollout/spec/validators.py` makes pydantic's model of it, to
+validate the first message. A pass, which validates none, does without pydantic.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+if TYPE_CHECKING:
+    from pydantic import (
+        AfterValidator,
+        BaseModel,
+        BeforeValidator,
+        Discriminator,
+        Field,
+        Tag,
+        model_validator,
+    )
+else:
+    from rollout.spec.plain import (
+        AfterValidator,
+        BaseModel,
+        BeforeValidator,
+        Discriminator,
+        Field,
+        Tag,
+        model_validator,
+    )
+
+__all__ = [
+    "AfterValidator",
+    "BeforeValidator",
+    "Discriminator",
+    "Field",
+    "Section",
+    "Tag",
+    "at_most",
+    "model_validator",
+    "option_tag",
+]
 
 
 class Section(BaseModel):
-    """What validates a section is built when the first value is validated: a pass, which validates
-    none, does without. So a module must not create one by its constructor when it is imported, but
-    by `model_construct`.
-    """
+    """Its constructor validates nothing."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        hide_input_in_errors=True,
-        defer_build=True,
-    )
+
+def option_tag(option: type[Section]) -> str:
+    """The tag of one option of a union. Pydantic puts it into the location of an error, and no
+    field has such a name.
+    """
+    return f"[{option.__name__}]"
 
 
 def at_most(most: int) -> BeforeValidator:

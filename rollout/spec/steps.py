@@ -11,13 +11,17 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
-from pydantic_core import PydanticCustomError
-
 from rollout.spec import types
-from rollout.spec.section import Section
+from rollout.spec.section import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Section,
+    Tag,
+    option_tag,
+)
 from rollout.spec.types import Allowed, Shorthand
-from rollout.spec.validation import option_tag
 
 PREVIEW_HEADER = "x-slipway-preview"
 """A request in which it has the candidate's version reaches the candidate from a preview on."""
@@ -189,6 +193,8 @@ def _step(value: Any) -> Any:
         return value
     if not isinstance(value, dict):
         raise ValueError("not a step")
+    from pydantic_core import PydanticCustomError
+
     kinds = [kind for kind in KINDS if kind in value]
     if not kinds:
         raise PydanticCustomError("rule", _without_kind(value))

@@ -38,23 +38,21 @@ def decode(kind: type[Part], document: object) -> Part:
     """The section in a document."""
     if not isinstance(document, dict):
         raise Unlike(f"{kind.__name__} is no object")
-    readers = _readers(kind)
-    try:
-        values = {name: readers[name](value) for name, value in document.items()}
-    except KeyError as unknown:
-        raise Unlike(f"{kind.__name__} has no field {unknown}") from unknown
+    if unknown := document.keys() - kind.model_fields.keys():
+        raise Unlike(f"{kind.__name__} has no field {min(unknown)}")
+    values = {
+        name: _reader(kind, name)(value) if isinstance(value, (dict, list)) else value
+        for name, value in document.items()
+    }
     return kind.model_construct(**values)
 
 
 @cache
-def _readers(kind: type[Section]) -> Mapping[str, Read]:
-    return {name: _reader(field.annotation) for name, field in kind.model_fields.items()}
-
-
-def _reader(annotation: Any) -> Read:
-    """What reads the values of a type: the sections in it, tuples for lists, maps in the order of
-    their names.
+def _reader(kind: type[Section], name: str) -> Read:
+    """What reads the maps and lists of a field: the sections in it, tuples for lists, maps in the
+    order of their names.
     """
+    annotation = kind.model_fields[name].annotation
     sections = _sections(annotation)
 
     def read(value: Any) -> Any:

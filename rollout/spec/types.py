@@ -11,13 +11,15 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from ipaddress import AddressValueError, IPv4Address
-from typing import Annotated, Any
-
-from pydantic import AfterValidator, Field, GetJsonSchemaHandler
-from pydantic_core import CoreSchema
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rollout.deferred import dataclass
 from rollout.spec.cron import cron_problem
+from rollout.spec.section import AfterValidator, Field
+
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,19 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import islice
-from typing import Any, Generic, TypeVar
-
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rollout.deferred import dataclass
 from rollout.spec.problems import MAX_PROBLEMS, Invalid, SpecProblem, path_of, redact
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic_core import ErrorDetails
+
 MAX_DEPTH = 16
 KEY = "[key]"  # how pydantic ends the location of a map's key
 
-Model = TypeVar("Model", bound=BaseModel)
+Model = TypeVar("Model", bound="BaseModel")
 Path = tuple[str | int, ...]
 
 
@@ -87,8 +88,10 @@ def validate(kind: type[Model], data: Mapping[str, Any], partial: bool) -> Valid
     Invalid parts are removed and the rest is validated again, so that the rules between fields can
     still check the valid parts.
     """
+    from pydantic import ValidationError
+
     try:
-        return Validated(kind.model_validate(data), (), frozenset())
+        return Validated(_validated(kind, data), (), frozenset())
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
     faults = (
@@ -108,10 +111,17 @@ def validate(kind: type[Model], data: Mapping[str, Any], partial: bool) -> Valid
             _remove(rest, place)
         removed |= places
         try:
-            return Validated(kind.model_validate(rest), problems, frozenset(removed))
+            return Validated(_validated(kind, rest), problems, frozenset(removed))
         except ValidationError as error:
             details = error.errors(include_url=False, include_context=False)
     return Validated(None, problems, frozenset(removed))
+
+
+def _validated(kind: type[Model], data: Mapping[str, Any]) -> Model:
+    from rollout.spec.validators import model_of, to_section  # pydantic, at the first message
+
+    found: Model = to_section(model_of(kind).model_validate(data))
+    return found
 
 
 def misplaced_nulls(kind: type[BaseModel], value: object) -> tuple[SpecProblem, ...]:
@@ -189,13 +199,6 @@ def _remove(data: dict[str, Any], place: Path) -> None:
 # ---- Error messages
 
 
-def option_tag(option: type[BaseModel]) -> str:
-    """The tag of one option of a union. Pydantic puts it into the location of an error, and no
-    field has such a name.
-    """
-    return f"[{option.__name__}]"
-
-
 def _is_option(step: str | int) -> bool:
     return isinstance(step, str) and step.startswith("[") and step != KEY
 
@@ -241,7 +244,9 @@ def _unknown(kind: type[BaseModel], location: Path) -> str:
 
 @cache
 def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
-    return kind.model_json_schema()
+    from rollout.spec.validators import model_of
+
+    return model_of(kind).model_json_schema()
 
 
 def schema_at(kind: type[BaseModel], location: Path) -> dict[str, Any]:

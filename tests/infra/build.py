@@ -13,6 +13,7 @@ from infra.fleet.resources import instance_template
 from rollout.model import GroupTarget, Problem, Release, Share, Target
 from rollout.spec.defaults import fill_defaults
 from rollout.spec.model import Spec
+from rollout.spec.validators import model_of, to_section
 from rollout.strategies.base import all_traffic_to
 
 REGION = "us-central1"
@@ -22,8 +23,11 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 def spec(model: str = "tiny", **sections: Any) -> Spec:
     """A resolved spec, without the rules between fields."""
-    given = Spec.model_validate({"artifact": {"image": "host/app:1"}} | sections, strict=False)
-    return fill_defaults(Spec.model_validate_json(given.model_dump_json()), model)
+    given = model_of(Spec).model_validate(
+        {"artifact": {"image": "host/app:1"}} | sections, strict=False
+    )
+    whole = to_section(model_of(Spec).model_validate_json(given.model_dump_json()))
+    return fill_defaults(whole, model)
 
 
 def release(version: str = "1", model: str = "tiny", **sections: Any) -> Release:

@@ -8,10 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel
-
 from rollout.policy.policy import Policy
 from rollout.spec.model import Sections
+from rollout.spec.section import Section
 
 PAGE = Path(__file__).parents[2] / "docs/policy.md"
 LIMITS_NO_FIELD = {"freezes", "stop", "prices", "is_signed", "project"}
@@ -30,7 +29,7 @@ def test_each_field_of_a_release_is_in_one_row_and_each_field_of_the_policy_in_s
     assert limits == {each.name for each in fields(Policy)} - LIMITS_NO_FIELD
 
 
-def _paths(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def _paths(section: type[Section], prefix: str = "") -> Iterator[str]:
     """The paths of all fields, without the names in maps and lists."""
     for name, field in section.model_fields.items():
         inner = [*_sections(field.annotation)]
@@ -40,8 +39,8 @@ def _paths(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from _paths(each, f"{prefix}{name}.")
 
 
-def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _sections(annotation: Any) -> Iterator[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
         yield annotation
     for each in get_args(annotation):
         yield from _sections(each)

@@ -21,6 +21,7 @@ from rollout.spec.validation import (
     validate,
     values_of,
 )
+from rollout.spec.validators import made
 
 
 class Part(BaseModel):
@@ -338,7 +339,7 @@ def test_a_nested_section_is_described() -> None:
 
 
 def test_the_size_is_checked_before_the_items() -> None:
-    count: Any = at_most(2).func
+    count: Any = made(at_most(2)).func
     for full in ([object(), object()], (1, 2), {"a": 1, "b": 2}):
         assert count(full) == (tuple(full) if isinstance(full, list) else full)
     for over in ([1, 2, 3], (1, 2, 3), {"a": 1, "b": 2, "c": 3}):
@@ -348,5 +349,5 @@ def test_the_size_is_checked_before_the_items() -> None:
 
 @pytest.mark.parametrize("value", ["a long text", 12345, None, {1, 2, 3}])
 def test_a_limit_applies_only_to_lists_and_maps(value: object) -> None:
-    count: Any = at_most(2).func
+    count: Any = made(at_most(2)).func
     assert count(value) is value
