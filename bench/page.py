@@ -1,5 +1,5 @@
-"""Writes the tables of results in `docs/bench.md` from `bench/results.json`, so that the page holds
-only measured numbers.
+"""Writes the tables in `docs/bench.md`, `docs/scale.md` and the README from
+`bench/results.json`, so that the pages hold only measured numbers, and what follows from them.
 
     python -m bench.page           writes it
     python -m bench.page --check   prints whether it is stale, and fails if it is
@@ -11,14 +11,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.scale import capacity
 from schemas.generate import replace_marked
 
 ROOT = Path(__file__).parent.parent
 PAGE, RESULTS = ROOT / "docs/bench.md", ROOT / "bench/results.json"
+FIGURES = {
+    "cold_start_ratio": "cold start of a pass, over a plain program with the usual imports",
+    "rollback_failed_requests": "requests that fail while a canary at 50 % is taken back",
+    "gates_bad_promoted": "bad releases of 1,000 that gates promote",
+    "scale_first_releases_min": "{largest} first releases at once, until all serve",
+    "scale_fresh_first_pass_s": "the first pass of 50 releases beside {largest} models",
+}
 BY_WEIGHT = "windows_to_fail_by_weight"
 NOTHING = "Nothing has been measured in this checkout yet."
 
@@ -85,12 +93,47 @@ def _span(found: Mapping[str, Any]) -> str:
     return f"{found['median']:g} (95 %: {found['95 %']:g})" if found else ""
 
 
-def update(text: str) -> str:
+def figures(measured: Mapping[str, Any]) -> str:
+    """The few results that the README shows."""
+    found = measured["results"]
+    rows = [
+        f"| {what.format(largest=_largest(found[key]))} | {_value(found[key])} |"
+        f" {found[key]['target'] or ''} |"
+        for key, what in FIGURES.items()
+    ]
+    return "\n".join(["| measured | | target |", "|---|---|---|", *rows])
+
+
+def _largest(result: Mapping[str, Any]) -> str:
+    """The largest of the sizes in which it was measured."""
+    sizes: Mapping[str, Any] = result["detail"].get("sizes", {"": None})
+    return [*sizes][-1]
+
+
+def _value(result: Mapping[str, Any]) -> str:
+    return "not measured" if result["value"] is None else f"{result['value']:g} {result['unit']}"
+
+
+PAGES: dict[Path, dict[str, Callable[[Mapping[str, Any]], str]]] = {
+    PAGE: {"results": table, "rules": rules, "windows": windows},
+    ROOT / "docs/scale.md": {
+        "capacity": capacity.capacity,
+        "models": capacity.models,
+        "costs": capacity.costs,
+        "limits": capacity.limits,
+        "prices": capacity.prices,
+    },
+    ROOT / "README.md": {"figures": figures},
+}
+"""The tables of each page, by their marks."""
+
+
+def update(text: str, page: Path = PAGE) -> str:
     """The page's text with new tables."""
     if not RESULTS.exists():
-        return replace_marked(text, "results", NOTHING)
+        return replace_marked(text, "results", NOTHING) if page == PAGE else text
     measured = json.loads(RESULTS.read_text("utf-8"))
-    for mark, made in (("results", table), ("rules", rules), ("windows", windows)):
+    for mark, made in PAGES[page].items():
         text = replace_marked(text, mark, made(measured))
     return text
 
@@ -99,14 +142,16 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--check"]):
         print("usage: python -m bench.page [--check]")
         return 2
-    text = PAGE.read_text("utf-8")
-    fresh = update(text)
-    if arguments:
-        if fresh != text:
-            print("docs/bench.md is stale; run python -m bench.page")
-        return int(fresh != text)
-    PAGE.write_text(fresh, "utf-8")
-    return 0
+    stale = 0
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        fresh = update(text, page)
+        if arguments and fresh != text:
+            stale = 1
+            print(f"{page.relative_to(ROOT)} is stale; run python -m bench.page")
+        elif not arguments:
+            page.write_text(fresh, "utf-8")
+    return stale
 
 
 if __name__ == "__main__":

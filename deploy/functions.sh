@@ -39,7 +39,8 @@ SLIPWAY_ERRORS_COUNTER and SLIPWAY_LATENCY_HISTOGRAM name the source of metrics 
 the reconciler; see docs/operations.md. SLIPWAY_GATE_SECRET names the
 secret in Secret Manager by which the reconciler and evaluation jobs sign; see docs/gates.md.
 SLIPWAY_NOTIFICATION_SECRETS names the secret that has the secrets of notifications; see
-docs/notifications.md.
+docs/notifications.md. SLIPWAY_READS_PER_MINUTE is the project's quota of reads of Compute Engine, if
+it is not 1500; see docs/scale.md.
 TEXT
 }
 
@@ -138,7 +139,8 @@ for part in "${PARTS[@]}"; do
     reconciler)
       queue="${COMMA}SLIPWAY_QUEUE=projects/$PROJECT/locations/$REGION/queues/$QUEUE"
       waker="${COMMA}SLIPWAY_QUEUE_ACCOUNT=$(identity "$WAKER")"
-      deploy "$RECONCILER" on_wakeup 4 10 "$queue$waker$METRICS$GATES" \
+      reads="${SLIPWAY_READS_PER_MINUTE:+${COMMA}SLIPWAY_READS_PER_MINUTE=$SLIPWAY_READS_PER_MINUTE}"
+      deploy "$RECONCILER" on_wakeup 4 10 "$queue$waker$reads$METRICS$GATES" \
         ${SECRET[@]+"${SECRET[@]}"}
       ;;
     *) fail "unknown argument $part; see --help" ;;

@@ -41,6 +41,7 @@ NAMES = [
     "scale_quota_min",
     "scale_quota_calls",
     "scale_dead_events",
+    *("scale_fresh_first_pass_s", "scale_baking_late_s", "scale_good_rolled_back"),
     "scale_gateway_models",
     "scale_gateway_refused_late",
     "scale_gateway_write_cpu_ms",

@@ -20,6 +20,13 @@ from typing import Any
 
 import requests
 
+from bench.scale.setting import (
+    COMPUTE_SECONDS,
+    CONCURRENCY,
+    INSTANCES,
+    READS_PER_MINUTE,
+    STORE_SECONDS,
+)
 from bench.scale.threads import Clock
 from compute_emulator import Emulator
 from compute_emulator import VirtualClock as CloudClock
@@ -37,12 +44,8 @@ from local.policy import POLICY
 from tests.compute_calls import ENDPOINT, DirectCalls
 from tests.scenario import PROJECT
 
-COMPUTE_SECONDS, STORE_SECONDS = 0.08, 0.02
 WAIT_POLL_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 120.0
-INSTANCES, CONCURRENCY = 10, 4
-"""Of each function, as `deploy/functions.sh` sets them for the reconciler."""
-READS_PER_MINUTE = 1500
 MINUTE = timedelta(minutes=1)
 
 

@@ -12,7 +12,9 @@ from datetime import timedelta
 from typing import Any
 
 from bench.results import Row, row
-from bench.scale.deployment import READS_PER_MINUTE, Deployment
+from bench.scale import mixed
+from bench.scale.deployment import Deployment
+from bench.scale.setting import READS_PER_MINUTE
 from bench.scale.threads import in_virtual_time
 from bench.setting import release_message
 
@@ -28,7 +30,7 @@ SETTING = "80 ms a Compute call, 20 ms a store call, 40 slots a function, no pro
 
 
 def measure() -> tuple[Row, ...]:
-    return (*swaps(), *first_releases(), *at_the_quota(), events_for_one_model())
+    return (*swaps(), *first_releases(), *at_the_quota(), events_for_one_model(), *mixed.measure())
 
 
 def swaps() -> tuple[Row, ...]:

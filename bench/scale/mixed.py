@@ -8,32 +8,33 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from bench.results import Row, row
-from bench.scale.deployment import CONCURRENCY, INSTANCES, READS_PER_MINUTE, Deployment
+from bench.scale.deployment import Deployment
+from bench.scale.setting import CONCURRENCY, INSTANCES, READS_PER_MINUTE
 from bench.scale.threads import in_virtual_time
 from bench.setting import release_message
 from handlers.reconcile.decide import digest_of
-from infra.fleet.resources.path_matcher import name_for
 from infra.store import outbox
 from infra.store.documents import from_document
 from infra.store.port import Put
 from rollout.model import Observed
 from rollout.targets import target_of
+from tests.assurance.simulation.fairness import Fairness
 
-SIZES = ((100, 500), (300, 1500), (1000, 5000))
+SIZES = ((40, 200), (100, 500), (1000, 5000))
 """How many bake, and how many are paused."""
 FRESH = 50
-BAKE_SECONDS = 86_400
-HOURS_PAUSED = 24
 HOSTS = 4
-HOST = "0.example.com"
-MINUTES = 12
-SETTLING_MINUTES = 4
+"""A gateway has room for 450 models on one host."""
+BAKE_SECONDS = 86_400
+HOURS_PAUSED = 8
+MINUTES = 8
+SETTLING_MINUTES = 3
 SETTING = (
     f"80 ms a Compute call, 20 ms a store call, {INSTANCES * CONCURRENCY} slots a function,"
     f" {READS_PER_MINUTE} reads a minute, no project caps"
@@ -48,11 +49,13 @@ SLOW = {"boot_seconds": 30, "ready_after_seconds": 10, "drain_seconds": 0}
 
 
 def measure() -> tuple[Row, ...]:
-    runs = {f"{baking} + {paused}": _run(baking, paused) for baking, paused in SIZES}
-    largest = runs["{} + {}".format(*SIZES[-1])]
+    runs = {
+        f"{baking} baking and {paused} paused": _run(baking, paused) for baking, paused in SIZES
+    }
+    largest = runs[[*runs][-1]]
     how = (
-        f"{FRESH} first releases published at once, beside {SIZES[-1][0]} that bake for an hour and"
-        f" {SIZES[-1][1]} that were paused a day ago and are not exposed; {SETTING}"
+        f"{FRESH} first releases published at once, beside {SIZES[-1][0]} that bake for a day and"
+        f" {SIZES[-1][1]} that were paused eight hours ago and are not exposed; {SETTING}"
     )
     return (
         row(
@@ -79,12 +82,12 @@ class Watch:
     """When each model was looked at, from the documents committed."""
 
     looks: dict[str, list[datetime]] = field(default_factory=dict)
-    due: dict[str, datetime] = field(default_factory=dict)
-    late: dict[str, float] = field(default_factory=dict)
+    fairness: Fairness = field(default_factory=Fairness)
     begun: dict[str, datetime] = field(default_factory=dict)
     ended: dict[str, datetime] = field(default_factory=dict)
 
-    def see(self, now: datetime, writes: Iterable[Any]) -> None:
+    def see(self, now: datetime, writes: tuple[Any, ...]) -> None:
+        self.fairness.on_commit(now, writes)
         for write in writes:
             collection, _, model = write.path.rpartition("/")
             if collection != "models":
@@ -93,10 +96,6 @@ class Watch:
             at, found = rollout["last_observed_at"], self.looks.setdefault(model, [])
             if at and at not in found[-1:]:
                 found.append(at)
-                late = (at - self.due.pop(model, at)).total_seconds()
-                self.late[model] = max(self.late.get(model, 0), late)
-            if write.data["lease"] is None:
-                self.due.setdefault(model, write.data["requeue_at"] or now)
             if write.data["candidate"]:
                 self.begun.setdefault(model, now)
             elif model in self.begun:
@@ -117,23 +116,30 @@ def _run(
     with in_virtual_time(clock):
         bring(deployment, "p00000", "pause")
         deployment.run(HOURS_PAUSED * 60)
-        bring(deployment, "b00000", "")
-        for model, count in (("p00000", paused), ("b00000", baking)):
-            copy_model(deployment, model, count)
+        for number in range(HOSTS):
+            bring(deployment, f"b{number}0000", "")
+        bakes = [
+            model
+            for number in range(HOSTS)
+            for model in copy_model(deployment, f"b{number}0000", baking // HOSTS)
+        ]
+        copy_model(deployment, "p00000", paused)
         deployment.emulator.set_behaviours([SLOW])
         deployment.run(SETTLING_MINUTES)
         meter.calls.clear()
         meter.deliveries.clear()
         meter.refused, began = 0, clock.now()
+        watch.fairness.begin(began)
         fresh = [f"f{number:03d}" for number in range(fresh_count)]
-        bakes = [f"b{number:05d}" for number in range(baking)]
         watch.begun = {model: began for model in bakes}
         deployment.outcomes.clear()
         published = clock.now()
         for model in fresh:
             message = release_message("1", model)
-            deployment.publish(message | {"scaling": {"min": 1, "max": 2}})
+            host = {"host": "fresh.example.com"}
+            deployment.publish(message | {"scaling": {"min": 1, "max": 2}, "traffic": host})
         taken = deployment.run(MINUTES, lambda: False)
+    late = watch.fairness.latest(clock.now())
     gaps = sorted(watch.longest_gap(model, began, clock.now()) for model in bakes)
     first = [
         (watch.begun[model] - published).total_seconds() for model in fresh if model in watch.begun
@@ -146,7 +152,7 @@ def _run(
             (watch.ended[m] - published).total_seconds() for m in fresh if m in watch.ended
         )
         / 60,
-        "baking_late_seconds": max(watch.late[model] for model in bakes),
+        "baking_late_seconds": round(max(late[model] for model in bakes).total_seconds(), 1),
         "baking_gap_seconds": gaps[-1],
         "baking_gap_median_seconds": gaps[len(gaps) // 2],
         "baked": len(gaps),
@@ -163,7 +169,7 @@ def _run(
 def bring(deployment: Deployment, model: str, command: str) -> None:
     """The second release of a model, until it bakes or is paused."""
     first = release_message("1", model) | {"scaling": {"min": 1, "max": 2}}
-    first["traffic"] = {"exposure": "none"} if command else first["traffic"] | {"host": HOST}
+    first["traffic"] = {"exposure": "none"} if command else {"host": f"host{model[1]}.example.com"}
     steps = [{"percent": 100, "hold_seconds": 86_400 if command else 0}]
     later = {"steps": steps, "bake_seconds": BAKE_SECONDS, "watch_seconds": 0}
     deployment.publish(first)
@@ -175,8 +181,10 @@ def bring(deployment: Deployment, model: str, command: str) -> None:
         deployment.run(3)
 
 
-def copy_model(deployment: Deployment, model: str, count: int) -> None:
-    """As many models in the same state, the first one included."""
+def copy_model(deployment: Deployment, model: str, count: int) -> list[str]:
+    """As many models in the same state, with the same beginning of their names, the first one
+    included.
+    """
     emulator, clock = deployment.emulator, deployment.clock
     bodies = [
         (key, dict(body))
@@ -184,7 +192,7 @@ def copy_model(deployment: Deployment, model: str, count: int) -> None:
         for key, body in emulator.resources(collection)
         if f"-{model}-" in key.name
     ]
-    names = [f"{model[0]}{number:05d}" for number in range(1, count)]
+    names = [f"{model[:2]}{number:04d}" for number in range(1, count)]
     emulator.operation_seconds = 0
     for name in names:
         for key, body in bodies:
@@ -210,7 +218,7 @@ def copy_model(deployment: Deployment, model: str, count: int) -> None:
         raise RuntimeError(f"the target of {model} follows from more than its document")
     interval = documents[0].data["requeue_at"] - documents[0].data["rollout"]["last_observed_at"]
     for number, name in enumerate(names):
-        new = {own: instances[f"slipway-{name}-blue"], model: name, HOST: host_of(number)}
+        new = {own: instances[f"slipway-{name}-blue"], model: name}
         for document in documents:
             data = renamed(document.data, new)
             if document is documents[0]:
@@ -225,6 +233,7 @@ def copy_model(deployment: Deployment, model: str, count: int) -> None:
                 }
                 deployment.bus.publish_at(outbox.WAKEUPS, outbox.wakeup(name, data["wakeups"]), at)
             deployment.store.commit(Put(renamed(document.path, new), data))
+    return [model, *names]
 
 
 def _target(document: dict[str, Any]) -> str:
@@ -234,23 +243,11 @@ def _target(document: dict[str, Any]) -> str:
 
 
 def _copy_routes(url_map: dict[str, Any], model: str, names: list[str]) -> None:
-    """No host has more than one path matcher takes."""
-    matchers = {each["name"]: each for each in url_map.get("pathMatchers", ())}
-    first = matchers.get(name_for(HOST))
-    if first is None:
-        return
-    own = [rule for rule in first["pathRules"] if f"-{model}-" in str(rule)]
-    for number, name in enumerate(names):
-        matcher = name_for(host_of(number))
-        if matcher not in matchers:
-            matchers[matcher] = first | {"name": matcher, "pathRules": []}
-            url_map["pathMatchers"].append(matchers[matcher])
-            url_map["hostRules"].append({"hosts": [host_of(number)], "pathMatcher": matcher})
-        matchers[matcher]["pathRules"].extend(renamed(own, {model: name}))
-
-
-def host_of(number: int) -> str:
-    return f"{number % HOSTS}.example.com"
+    for matcher in url_map.get("pathMatchers", ()):
+        for rules in ("pathRules", "routeRules"):
+            own = [rule for rule in matcher.get(rules, ()) if f"-{model}-" in str(rule)]
+            for name in names:
+                matcher.setdefault(rules, []).extend(renamed(own, {model: name}))
 
 
 def renamed(value: Any, names: Mapping[str, str]) -> Any:

@@ -15,6 +15,7 @@ import pytest
 from bench.scale import deployment as deployments
 from bench.scale.deployment import Deployment
 from bench.scale.mixed import QUICK, bring, copy_model
+from bench.scale.setting import CONCURRENCY
 from bench.scale.threads import in_virtual_time
 from bench.setting import release_message
 from tests.assurance.simulation.fairness import Fairness
@@ -27,7 +28,7 @@ BOUND = timedelta(minutes=4)
 @pytest.fixture
 def many_models(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Deployment, Fairness]]:
     """Models that bake or are paused, so many that they need the reads of their project."""
-    monkeypatch.setattr(deployments, "INSTANCES", SLOTS // deployments.CONCURRENCY)
+    monkeypatch.setattr(deployments, "INSTANCES", SLOTS // CONCURRENCY)
     deployment, fairness = Deployment(READS_PER_MINUTE, QUICK), Fairness()
     deployment.on_commit = fairness.on_commit
     with in_virtual_time(deployment.clock):
