@@ -80,8 +80,11 @@ class Library:
                 self._modules[MESSAGES] = _load_messages(
                     str(self._modules[PACKAGE].__path__[0]), self._names
                 )
+        full_name = f"{PACKAGE}.services.{name}"
+        if full_name in self._modules:
+            return self._modules[full_name]
         with _installed(self._modules):
-            return importlib.import_module(f"{PACKAGE}.services.{name}")
+            return importlib.import_module(full_name)
 
 
 def _make_stubs() -> dict[str, ModuleType]:
