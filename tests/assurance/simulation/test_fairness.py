@@ -21,8 +21,8 @@ from bench.setting import release_message
 from tests.assurance.simulation.fairness import Fairness
 
 BAKING, PAUSED, READS_PER_MINUTE, SLOTS = 30, 30, 120, 4
-BOUND = timedelta(minutes=4)
-"""A tick, two minutes in which the quota is used up by others, and one in which all catch up."""
+BOUND = timedelta(seconds=150)
+"""A tick, a minute in which the quota is used up by others, and half of one to catch up."""
 
 
 @pytest.fixture
