@@ -26,7 +26,7 @@ from rollout.model import Observed
 from rollout.targets import target_of
 from tests.assurance.simulation.fairness import Fairness
 
-SIZES = ((40, 200), (100, 500), (1000, 5000))
+SIZES = ((100, 500), (300, 1500), (1000, 5000))
 """How many bake, and how many are paused."""
 FRESH = 50
 HOSTS = 4
