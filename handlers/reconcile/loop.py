@@ -85,6 +85,7 @@ LONGEST_WAIT = timedelta(seconds=10)
 LOOK_EVERY = timedelta(seconds=15)
 LOOK_EVERY_AT_FIRST = timedelta(seconds=30)
 """Instances are looked at so often, whatever their group says; less often while nothing serves."""
+NEXT_MINUTE_SECONDS = 60.0
 LOOK_WHILE_SCARCE = timedelta(seconds=20)
 """Passes that wait are so far apart at least while many models share slots or reads."""
 
@@ -387,8 +388,12 @@ def _observation_failed(
     save_observation_failure(world, run, stored, str(error))
     if not isinstance(error, RateLimited):
         return ObservationFailed(str(error), getattr(error, "after_seconds", 0.0))
-    is_urgent = isinstance(stored.state.rollout.phase, RollingBack)
-    seconds = error.after_seconds if is_urgent else world.compute.reads.next_try()
+    if isinstance(stored.state.rollout.phase, RollingBack):
+        return ObservationFailed(str(error), error.after_seconds, is_spread=True)
+    seconds = world.compute.reads.next_try()
+    if stored.state.is_routine:
+        # There are no more of them than the reads of a minute allow.
+        seconds = min(seconds, error.after_seconds + world.jitter() * NEXT_MINUTE_SECONDS)
     return ObservationFailed(str(error), seconds, is_spread=True)
 
 
