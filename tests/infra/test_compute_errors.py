@@ -98,9 +98,9 @@ def kind_of(found: ComputeError) -> str:
         ),
         (403, "quotaExceeded", "Quota 'HEALTH_CHECKS' exceeded. Limit: 75.0 globally.", "quota"),
         # API rate quotas: 403, not 429, and refilled every minute
-        (403, "rateLimitExceeded", PER_MINUTE, "Retry"),
-        (403, "quotaExceeded", PER_MINUTE, "Retry"),
-        (429, "rateLimitExceeded", "", "Retry"),
+        (403, "rateLimitExceeded", PER_MINUTE, "RateLimited"),
+        (403, "quotaExceeded", PER_MINUTE, "RateLimited"),
+        (429, "rateLimitExceeded", "", "RateLimited"),
         # Organization policies: a condition that is not met, which reading again does not change
         (
             412,

@@ -14,6 +14,7 @@ the backend services. Source: Compute API reference, urlMaps.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 
 from infra.fleet import naming
@@ -62,7 +63,21 @@ class Routes:
     ordered: frozenset[str] = frozenset()
 
 
+_indexed: deque[tuple[Body, Routes]] = deque(maxlen=4)
+"""Of the maps that passes of this process have read last. What was read is never changed."""
+
+
 def index(observed: Body) -> Routes:
+    """The index of a map: made once, however often a pass looks at it."""
+    for body, found in tuple(_indexed):
+        if body is observed:
+            return found
+    made = _make_index(observed)
+    _indexed.append((observed, made))
+    return made
+
+
+def _make_index(observed: Body) -> Routes:
     rules: dict[str, list[tuple[str, Body]]] = {}
     matchers: dict[str, str] = {}
     for each in observed.get("hostRules", []):
