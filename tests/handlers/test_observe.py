@@ -17,6 +17,7 @@ from handlers.reconcile.observe import (
 from infra.fleet import naming
 from infra.fleet.model import Key
 from infra.fleet.reads import scope_of
+from infra.store.port import Delete
 from tests.scenario import Scenario
 
 GATEWAY_PART = "compute.targetHttpProxies.get"
@@ -99,6 +100,51 @@ def test_a_light_look_after_a_swap_does_not_forget_what_was_inserted() -> None:
     read_set, _ = next_reads(scope, replace(cache, is_light=False))
     assert read_set is not None
     assert template in read_set.keys
+
+
+def test_a_first_release_reads_nothing_that_cannot_exist() -> None:
+    story = Scenario()
+    story.given_serving("1", model="other")
+    before = len(story.emulator.calls.log)
+    story.when_released("1")
+    methods = [call.method for call in story.emulator.calls.log][before:]
+    first = Counter(methods[: methods.index("compute.instanceTemplates.insert")])
+    assert first == Counter(
+        {
+            TEMPLATES: 1,
+            "compute.healthChecks.list": 1,
+            "compute.urlMaps.list": 1,
+            "compute.regions.get": 1,
+            "compute.machineTypes.aggregatedList": 1,
+            "compute.networks.get": 1,
+        }
+    )
+    story.when_settled()
+    assert story.outcome("1") == "succeeded"
+    assert story.state().outputs["address"]
+
+
+def test_what_the_lists_did_not_show_is_read_when_an_insert_fails() -> None:
+    story = Scenario()
+    story.given_resource("global/backendServices", {"name": "slipway-tiny-blue"})
+    story.when_released("1")
+    story.when_settled()
+    assert "backendServices/slipway-tiny-blue exists and is not owned" in story.why("1")
+    [(_, body)] = [
+        each for each in story.emulator.resources("backendServices") if "tiny" in each[0].name
+    ]
+    assert not body.get("description"), "it is left as it is"
+    assert not [*story.emulator.resources("instanceGroupManagers")]
+
+
+def test_a_fleet_whose_document_was_lost_is_not_taken_for_a_first_release() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.store.commit(Delete("models/tiny"))
+    before = story.calls("regionInstanceGroupManagers.patch")
+    story.when_released("2")
+    assert story.state().hold, "what happened since is for a person to say"
+    assert story.calls("regionInstanceGroupManagers.patch") == before
 
 
 def test_a_step_does_not_end_on_a_partial_read() -> None:

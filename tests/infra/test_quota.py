@@ -1,0 +1,53 @@
+"""What a process learns of the quota of reads from a refusal."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from infra.compute.errors import RateLimited
+from infra.compute.quota import ReadQuota
+from tests.rollout.build import NOON
+
+
+class FixedClock:
+    def __init__(self) -> None:
+        self.at = NOON
+
+    def now(self) -> datetime:
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
+def given_refused(served: int) -> tuple[ReadQuota, FixedClock]:
+    clock = FixedClock()
+    quota = ReadQuota(clock)
+    clock.sleep(20)
+    for _ in range(served):
+        quota.require_open()
+        quota.count()
+    quota.close(RateLimited(40, "used up"))
+    return quota, clock
+
+
+def test_after_a_refusal_nothing_is_read_before_the_next_minute() -> None:
+    quota, clock = given_refused(served=6)
+    with pytest.raises(RateLimited) as refused:
+        quota.require_open()
+    assert refused.value.after_seconds == 40
+    clock.sleep(40)
+    quota.require_open()
+    assert quota.is_scarce
+    clock.sleep(61)
+    assert not quota.is_scarce
+
+
+@pytest.mark.parametrize(("served", "spacing"), [(6, 10), (60, 1), (0, 60)])
+def test_passes_come_back_as_fast_as_they_could_read(served: int, spacing: int) -> None:
+    quota, clock = given_refused(served)
+    assert [quota.next_try() for _ in range(3)] == [40, 40 + spacing, 40 + 2 * spacing]
+    clock.sleep(600)
+    assert quota.next_try() == 0, "nobody waits any more"
