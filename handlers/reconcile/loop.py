@@ -218,6 +218,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     if is_same and _still_moves(world, state, carried):
         return carried, now + (interval(state.rollout, now) or timedelta(0))
     cache = _observe(world, run, stored, carried)
+    world.compute.reads.count()
     carried = replace(carried, observed_at=world.clock.now())
     fleet = observed_fleet(cache.snapshot, run.model)
     losses = explain_losses(world.compute, state, fleet, world.clock.now())

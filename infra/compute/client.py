@@ -140,9 +140,7 @@ class Compute:
                 key = Key(collection, naming.GLOBAL, body["name"])
                 bodies[key] = bodies.get(key) or body
         known = {**(previous.bodies if previous else {}), **bodies}
-        healths = self._read_healths(reads.healths, known)
-        self.reads.count()
-        return Snapshot(bodies, instances, healths)
+        return Snapshot(bodies, instances, self._read_healths(reads.healths, known))
 
     def list(self, collection: Collection, scope: str = naming.GLOBAL, filter: str = "") -> Bodies:
         """A whole collection in `global`, in a region, or `EVERYWHERE`."""

@@ -235,7 +235,7 @@ def test_a_writer_may_crash_at_each_write(after: bool) -> None:
             ask(story, route(story, "a"), worker)
         except Crash:
             is_crashed = True
-        assert is_crashed == (at <= 3), at
+        assert is_crashed == (at <= 4), at
         story.clock.sleep(61)  # the lease expires
         if not in_map(story, route(story, "a")):
             ask(story, route(story, "a"))
