@@ -367,9 +367,11 @@ def _observe(world: World, run: Run, stored: StoredState, carried: Carried) -> S
     is_expected = carried.observed_at is None and run.number is not None
     is_stepping = isinstance(state.rollout.phase, Stepping)
     try:
-        is_quiet = is_stepping or isinstance(state.rollout.phase, Settled)
-        if verified and (is_expected or (cache.is_light and is_quiet)):
-            return observe_lightly(world.compute, scope, cache, verified.at)
+        is_settled = isinstance(state.rollout.phase, Settled)
+        if verified and (is_expected or (cache.is_light and (is_stepping or is_settled))):
+            return observe_lightly(
+                world.compute, scope, cache, verified.at, with_stale=is_settled
+            )
         complete_at = verified.at if verified and is_stepping else None
         return observe(world.compute, scope, cache, now, complete_at, _beginning(state, carried))
     except (Unavailable, Refused) as error:

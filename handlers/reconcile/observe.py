@@ -70,15 +70,24 @@ def age(cache: SnapshotCache) -> SnapshotCache:
 
 
 def observe_lightly(
-    compute: Compute, scope: Scope, cache: SnapshotCache, complete_at: datetime
+    compute: Compute,
+    scope: Scope,
+    cache: SnapshotCache,
+    complete_at: datetime,
+    *,
+    with_stale: bool = False,
 ) -> SnapshotCache:
-    """Groups and health only, for a pass that expects nothing to do. It plans nothing."""
+    """Groups and health only, for a pass that expects nothing to do. It plans nothing.
+    `with_stale`: and what was changed, because a release ends once that is observed.
+    """
     backends = Snapshot(reads.usual_backends(compute.project, scope))
     light = reads.light_reads(scope)
+    if with_stale:
+        light = replace(light, keys=tuple(dict.fromkeys((*light.keys, *sorted(cache.stale)))))
     snapshot = merge_snapshots(cache.snapshot, compute.observe(light, backends))
     return SnapshotCache(
         snapshot,
-        cache.stale,
+        cache.stale - {*light.keys},
         light,
         is_partial=True,
         is_light=True,
