@@ -35,7 +35,7 @@ def test_a_rollback_is_in_the_map_after_the_write_in_flight(count: int) -> None:
         story.when_seconds_pass(1)
     # Accepted once the write in flight has ended, and served when its own has.
     assert story.clock.now() - decided_at <= timedelta(seconds=WRITE_SECONDS + 5)
-    story.when_seconds_pass(90)
+    story.when_seconds_pass(120)
     assert all(routed(story, model=model) == {"blue": 500, "green": 500} for model in good)
     # Three changes of each good canary's route, and three of the bad one's.
     assert story.calls("urlMaps.update") - before <= 9
