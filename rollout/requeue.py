@@ -6,7 +6,7 @@ while it bakes, or  15 s to 5 min, a sixtieth of the time it has taken; 15 s whi
 awaits approval
 stalled rollback    1 to 5 min, a sixtieth of the time it has taken
 paused              10 min to 6 h, as long as it has been paused; the drift scan sees what happens
-frozen              10 min, or until the window ends
+frozen              at least 60 s in a rollout, else 10 min; or until the window ends
 stable starts       15 s, before a rollout within its group begins
 short of capacity   2 min, before a rollout begins
 after a change      at once, or after a back-off that doubles while the same change is repeated
@@ -32,6 +32,7 @@ OFTEN = timedelta(seconds=2)
 CLOSE = timedelta(seconds=4)
 LONGEST_BAKE = timedelta(minutes=5)  # for a bake that has taken five hours
 PAUSED, LONGEST_PAUSED = timedelta(minutes=10), timedelta(hours=6)
+FROZEN = timedelta(seconds=60)
 RETRY = timedelta(seconds=5)
 STALLED = timedelta(seconds=60)
 SCARCE = timedelta(minutes=2)
@@ -75,7 +76,7 @@ def after_decision(
         return now
     wait = interval(rollout, now)
     if frozen_until:
-        return min(frozen_until, now + min(wait or PAUSED, PAUSED))
+        return min(frozen_until, now + min(max(wait or PAUSED, FROZEN), PAUSED))
     if is_scarce:
         return now + min(wait or SCARCE, SCARCE)
     return None if wait is None else now + wait

@@ -95,6 +95,16 @@ def test_a_paused_rollout_is_observed_every_ten_minutes(phase: Phase) -> None:
 
 
 @pytest.mark.parametrize(
+    ("phase", "left", "wait"),
+    [(STEPPING, 3600, 60), (STEPPING, 20, 20), (Settled(), 3600, 600), (Settled(), 20, 20)],
+)
+def test_a_frozen_rollout_is_observed_every_minute(phase: Phase, left: int, wait: int) -> None:
+    until = NOW + timedelta(seconds=left)
+    due = after_decision(Rollout(phase), has_transitions=False, frozen_until=until, now=NOW)
+    assert due == NOW + timedelta(seconds=wait)
+
+
+@pytest.mark.parametrize(
     ("unobserved", "retry_after", "earliest", "latest"),
     [(0, 0, 5, 35), (20, 40, 40, 70), (100, 30, 30, 130), (5000, 30, 30, 330)],
 )
