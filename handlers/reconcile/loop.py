@@ -369,9 +369,7 @@ def _observe(world: World, run: Run, stored: StoredState, carried: Carried) -> S
     try:
         is_settled = isinstance(state.rollout.phase, Settled)
         if verified and (is_expected or (cache.is_light and (is_stepping or is_settled))):
-            return observe_lightly(
-                world.compute, scope, cache, verified.at, with_stale=is_settled
-            )
+            return observe_lightly(world.compute, scope, cache, verified.at, with_stale=is_settled)
         complete_at = verified.at if verified and is_stepping else None
         return observe(world.compute, scope, cache, now, complete_at, _beginning(state, carried))
     except (Unavailable, Refused) as error:
