@@ -24,6 +24,7 @@ from typing import Any
 
 from handlers.reconcile.compare import Shared, compare, read_shared
 from handlers.reconcile.overdue import restore_overdue
+from infra.compute.errors import RateLimited
 from infra.fleet.name_range import name_filter
 from infra.settings import read_stop
 from infra.store import outbox
@@ -87,6 +88,9 @@ def scan(world: World) -> None:
             _finish(world, progress, version)
     except Conflict:
         log.info("drift scan left to another one")
+    except RateLimited as refusal:
+        fields = {"why": str(refusal)}
+        log.info("drift scan left to the next tick", extra={"fields": fields})
 
 
 def _progress(data: Mapping[str, Any]) -> Progress:
