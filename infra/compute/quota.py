@@ -3,8 +3,8 @@
 Used by `infra/compute/client.py`. Compute Engine counts the reads of a project anew each minute.
 Once it has refused one, no call of this process reads before the next minute, and passes that could
 not read come back one after the other, half as fast as passes could read in the minute of the
-refusal; the other half is for those that go on. So each process finds its share of the quota by
-itself, and the more passes wait, the longer they wait.
+refusal, but one each minute at least; the other half is for those that go on. So each process finds
+its share of the quota by itself, and the more passes wait, the longer they wait.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ReadQuota:
             self._begin_minute()
             now = self._clock.now()
             self._open_at = now + timedelta(seconds=refusal.after_seconds)
-            self._spacing = 2 * MINUTE / max(1, self._served)
+            self._spacing = min(MINUTE, 2 * MINUTE / max(1, self._served))
 
     @property
     def is_scarce(self) -> bool:

@@ -45,8 +45,10 @@ def test_after_a_refusal_nothing_is_read_before_the_next_minute() -> None:
     assert not quota.is_scarce
 
 
-@pytest.mark.parametrize(("served", "spacing"), [(6, 20), (60, 2), (0, 120)])
-def test_passes_come_back_half_as_fast_as_they_could_read(served: int, spacing: int) -> None:
+@pytest.mark.parametrize(("served", "spacing"), [(6, 20), (60, 2), (1, 60), (0, 60)])
+def test_passes_come_back_half_as_fast_as_they_could_read_and_one_a_minute_at_least(
+    served: int, spacing: int
+) -> None:
     quota, clock = given_refused(served)
     assert [quota.next_try() for _ in range(3)] == [40, 40 + spacing, 40 + 2 * spacing]
     clock.sleep(600)
