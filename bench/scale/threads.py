@@ -18,7 +18,9 @@ from unittest.mock import patch
 
 from greenlet import getcurrent, greenlet
 
+from bench.scale.setting import INSTANCES
 from compute_emulator import VirtualClock as CloudClock
+from infra.fleet.resources import url_map
 from tests.scenario import VirtualClock
 
 
@@ -147,12 +149,16 @@ def wait(tasks: Iterable[Task], return_when: str = "", *, clock: Clock) -> Simpl
 
 @contextmanager
 def in_virtual_time(clock: Clock) -> Iterator[None]:
-    """Slipway's threads are greenlets within this block."""
+    """Slipway's threads are greenlets within this block, and what a process remembers of URL maps
+    is enough for all instances of two functions.
+    """
 
     def pool(workers: int, thread_name_prefix: str = "") -> Pool:
         return Pool(clock, workers)
 
+    indexed: deque[Any] = deque(maxlen=2 * INSTANCES * (url_map._indexed.maxlen or 1))
     with (
+        patch.object(url_map, "_indexed", indexed),
         patch("infra.compute.client.ThreadPoolExecutor", pool),
         patch("infra.compute.apply.ThreadPoolExecutor", pool),
         patch(

@@ -391,10 +391,11 @@ def _observation_failed(
         return ObservationFailed(str(error), getattr(error, "after_seconds", 0.0))
     if isinstance(stored.state.rollout.phase, RollingBack):
         return ObservationFailed(str(error), error.after_seconds, is_spread=True)
-    seconds = world.compute.reads.next_try()
     if stored.state.is_routine:
         # There are no more of them than the reads of a minute allow.
-        seconds = min(seconds, error.after_seconds + world.jitter() * NEXT_MINUTE_SECONDS)
+        seconds = error.after_seconds + world.jitter() * NEXT_MINUTE_SECONDS
+    else:
+        seconds = world.compute.reads.next_try(run.model)
     return ObservationFailed(str(error), seconds, is_spread=True)
 
 

@@ -38,7 +38,7 @@ class ReadQuota:
         self._minute: datetime | None = None
         self._served = 0
         self._open_at: datetime | None = None
-        self._next_try: datetime | None = None
+        self._places: dict[str, datetime] = {}
         self._spacing = MINUTE
 
     def require_open(self) -> None:
@@ -68,14 +68,18 @@ class ReadQuota:
             self._begin_minute()
             self._served += 1
 
-    def next_try(self) -> float:
-        """In how many seconds a pass that could not read should try again."""
+    def next_try(self, model: str) -> float:
+        """In how many seconds a pass that could not read should try again. A model has one place,
+        however many of its wake-ups ask for it.
+        """
         with self._lock:
             now = self._clock.now()
             earliest = max(self._open_at or now, now)
-            moment = max(earliest, self._next_try or earliest)
-            self._next_try = moment + self._spacing
-            return (moment - now).total_seconds()
+            self._places = {each: at for each, at in self._places.items() if at >= earliest}
+            if model not in self._places:
+                last = max(self._places.values(), default=earliest - self._spacing)
+                self._places[model] = last + self._spacing
+            return (self._places[model] - now).total_seconds()
 
     def _begin_minute(self) -> None:
         minute = self._clock.now().replace(second=0, microsecond=0)

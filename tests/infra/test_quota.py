@@ -50,6 +50,8 @@ def test_passes_come_back_half_as_fast_as_they_could_read_and_one_a_minute_at_le
     served: int, spacing: int
 ) -> None:
     quota, clock = given_refused(served)
-    assert [quota.next_try() for _ in range(3)] == [40, 40 + spacing, 40 + 2 * spacing]
+    places = {"a": 40, "b": 40 + spacing, "c": 40 + 2 * spacing}
+    assert {model: quota.next_try(model) for model in places} == places
+    assert quota.next_try("b") == places["b"], "a model has one place"
     clock.sleep(600)
-    assert quota.next_try() == 0, "nobody waits any more"
+    assert quota.next_try("d") == 0, "nobody waits any more"
