@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Deploys the dashboard as a service behind Identity-Aware Proxy, with an identity that can only read
-# documents. Optional. Run by a project owner, after bootstrap.sh. Safe to run again.
+# Slipway's documents. Optional. Run by a project owner, after bootstrap.sh. Safe to run again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source-path=SCRIPTDIR source=common.sh
@@ -10,7 +10,8 @@ source ./rollout.sh
 
 usage() {
   cat <<TEXT
-Usage: deploy/dashboard.sh --project=ID --viewer=MEMBER [--region=REGION] [--dry-run]
+Usage: deploy/dashboard.sh --project=ID --viewer=MEMBER [--region=REGION] [--database=NAME]
+                           [--dry-run]
        deploy/dashboard.sh --project=ID --back | --take-over
 
 Deploys the pages of slipway dashboard as the service slipway-dashboard (docs/dashboard.md).
@@ -19,6 +20,7 @@ A new revision serves once it has checked itself; until then the one before serv
   --project=ID      the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --viewer=MEMBER   who may see all models, such as group:on-call@example.com
   --region=REGION   where the service runs (default: us-central1)
+  --database=NAME   the Firestore database, as at bootstrap (default: slipway)
   --back            deploy nothing: return to the revision that served before
   --take-over       deploy nothing: let the newest revision take over, after --back
   --dry-run         print every command and run none; needs neither gcloud nor a login
@@ -43,9 +45,15 @@ in_project=(--project="$PROJECT")
 
 require_component beta
 service_account "$NAME" "Slipway dashboard: reads documents"
-run gcloud projects add-iam-policy-binding "$PROJECT" --condition=None \
-  --member="serviceAccount:$(identity "$NAME")" --role=roles/datastore.viewer \
-  --format=none --quiet
+reader=("$PROJECT" --member="serviceAccount:$(identity "$NAME")" --role=roles/datastore.viewer
+  --format=none --quiet)
+for each in "documents:$DATABASE" "settings:$SETTINGS_DATABASE"; do
+  database="resource.name==\"projects/$PROJECT/databases/${each#*:}\""
+  run gcloud projects add-iam-policy-binding "${reader[@]}" \
+    --condition="expression=$database,title=slipway-${each%%:*}"
+done
+# Earlier versions let it read every database of the project.
+revoke gcloud projects remove-iam-policy-binding "${reader[@]}" --condition=None
 run gcloud services enable iap.googleapis.com "${in_project[@]}"
 
 # What the functions are built from, and the pages. .gcloudignore leaves the console out.
