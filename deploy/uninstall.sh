@@ -73,7 +73,7 @@ has_fleets() {
 }
 
 roles() {
-  local who
+  local who number
   for who in "$INTAKE" "$APPROVER" "$ALERT_INTAKE" "$NOTIFIER" "$RECONCILER"; do
     without_role "$who" roles/datastore.user
   done
@@ -87,7 +87,8 @@ roles() {
   for who in roles/run.sourceDeveloper roles/run.builder roles/logging.logWriter roles/logging.viewer; do
     without_role slipway-deployer "$who"
   done
-  may_not_act_as "$(project_number)-compute@developer.gserviceaccount.com"
+  number="$(project_number)"
+  may_not_act_as "$number-compute@developer.gserviceaccount.com"
   if [ "$DRY_RUN" = true ] || exists gcloud iam roles describe "$RECONCILER_ROLE" "${in_project[@]}"; then
     delete gcloud iam roles delete "$RECONCILER_ROLE" "${in_project[@]}" --format=none --quiet
   fi
@@ -172,18 +173,28 @@ cat <<TEXT
 $([ "$DRY_RUN" = true ] && echo "Nothing was done: add --yes to run these commands. Then these are left" ||
   echo "Slipway is removed. Left are") ($([ "$KEPT" = true ] && echo "$fleets, too" || echo "$fleets stay, too")):
 
-  the models' fleets, and the load balancer slipway-gateway: they go on serving without Slipway
+  the models' fleets, and the load balancers, slipway-gateway among them: they go on serving without
+  Slipway
     gcloud compute instance-groups managed list --filter='name~^slipway-' --project=$PROJECT
     gcloud compute instance-templates list --filter='name~^slipway-' --project=$PROJECT
     gcloud compute backend-services list --filter='name~^slipway-' --project=$PROJECT
+    gcloud compute health-checks list --filter='name~^slipway-' --project=$PROJECT
     gcloud compute url-maps list --filter='name~^slipway-' --project=$PROJECT
+    gcloud compute target-http-proxies list --filter='name~^slipway-' --project=$PROJECT
+    gcloud compute target-https-proxies list --filter='name~^slipway-' --project=$PROJECT
+    gcloud compute forwarding-rules list --filter='name~^slipway-' --project=$PROJECT
+    gcloud compute addresses list --filter='name~^slipway-' --project=$PROJECT
   the documents and the settings, which are protected against deletion
     gcloud firestore databases update --database='$DATABASE' --no-delete-protection --project=$PROJECT
     gcloud firestore databases delete --database='$DATABASE' --project=$PROJECT
-    gcloud firestore databases update --database=$SETTINGS_DATABASE --no-delete-protection --project=$PROJECT
-    gcloud firestore databases delete --database=$SETTINGS_DATABASE --project=$PROJECT
-  the images of the functions, which other services may share
+    gcloud firestore databases update --database='$SETTINGS_DATABASE' --no-delete-protection --project=$PROJECT
+    gcloud firestore databases delete --database='$SETTINGS_DATABASE' --project=$PROJECT
+  the images of the functions and the uploaded sources, in a repository and buckets that other
+  services may share
     gcloud artifacts docker images list $REGION-docker.pkg.dev/$PROJECT/$IMAGE_REPOSITORY
+    gcloud storage buckets list --filter='name=(run-sources-$PROJECT-$REGION ${PROJECT}_cloudbuild)' --project=$PROJECT
+  Private Google Access, which bootstrap.sh turned on for a subnetwork
+    gcloud compute networks subnets list --filter='privateIpGoogleAccess=true' --project=$PROJECT
   the topics $IMAGES and $BUILDS, on which Google publishes for others, too
     gcloud pubsub topics delete $IMAGES $BUILDS --project=$PROJECT
   the machine slipway-prometheus, its identity and firewall rules, if prometheus.sh made them
