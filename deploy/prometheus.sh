@@ -10,7 +10,7 @@ source ./common.sh
 usage() {
   cat <<TEXT
 Usage: deploy/prometheus.sh --project=ID [--region=REGION] [--zones=ZONE,...] [--network=NAME]
-                            [--subnet=NAME] [--dry-run]
+                            [--subnet=NAME] [--external-ip] [--dry-run]
 
 Creates the machine slipway-prometheus, which finds the instances of all models in these zones and
 reads /metrics on the port on which they serve.
@@ -21,18 +21,21 @@ reads /metrics on the port on which they serve.
                     machine is created in the first one
   --network=NAME    the instances' network (default: default)
   --subnet=NAME     the machine's subnet in the region (default: the name of the network)
+  --external-ip     give a new machine an external address. By default it has none, and pulls its
+                    image through Cloud NAT (docs/deploy.md#network)
   --dry-run         print every command and run none; needs neither gcloud nor a login
 TEXT
 }
 
 parse_common "$@"
 NAME=slipway-prometheus
-ZONES="" NETWORK=default SUBNET=""
+ZONES="" NETWORK=default SUBNET="" ADDRESS=(--no-address)
 for argument in ${REST[@]+"${REST[@]}"}; do
   case "$argument" in
     --zones=*) ZONES="${argument#*=}" ;;
     --network=*) NETWORK="${argument#*=}" ;;
     --subnet=*) SUBNET="${argument#*=}" ;;
+    --external-ip) ADDRESS=() ;;
     *) fail "unknown argument $argument; see --help" ;;
   esac
 done
@@ -87,7 +90,7 @@ if exists gcloud compute instances describe "${machine[@]}"; then
 else
   create gcloud compute instances create "${machine[@]}" --machine-type=e2-small \
     --image-family=cos-stable --image-project=cos-cloud --boot-disk-size=20GB \
-    --network="$NETWORK" --subnet="${SUBNET:-$NETWORK}" \
+    --network="$NETWORK" --subnet="${SUBNET:-$NETWORK}" ${ADDRESS[@]+"${ADDRESS[@]}"} \
     --service-account="$(identity "$NAME")" --scopes=cloud-platform --labels=app=slipway \
     "${metadata[@]}"
 fi

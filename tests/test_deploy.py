@@ -671,6 +671,9 @@ def test_the_prometheus_may_find_instances_and_change_nothing(tmp_path: Path) ->
     assert flag(scrapes, "source-service-accounts") == email("slipway-prometheus")
     assert flag(answers, "target-service-accounts") == email("slipway-prometheus")
     assert not any(each.startswith("0.") for each in flag(answers, "source-ranges").split(","))
+    (machine,) = starting_with("compute instances create", commands)
+    assert "--no-address" in machine
+    assert "--no-address" not in str(dry_run("prometheus.sh", "--external-ip"))
     again = run_against_existing(tmp_path, "prometheus.sh")
     assert not [each for each in again if "create" in each]
     assert starting_with("compute instances reset", again), "a changed configuration takes effect"
@@ -691,6 +694,12 @@ def test_the_dashboard_may_only_read_documents_and_only_its_viewers_see_it() -> 
         (f"serviceAccount:{agent}", "roles/run.invoker"),
         (VIEWER, "roles/iap.httpsResourceAccessor"),
     }
+    bound = starting_with("projects add-iam-policy-binding", commands)
+    assert [flag(each, "condition").partition(",")[0] for each in bound] == [
+        f'expression=resource.name=="projects/{PROJECT}/databases/{name}"'
+        for name in ("slipway", "slipway-settings")
+    ]
+    assert starting_with("projects remove-iam-policy-binding", commands), "of earlier versions"
     everybody = script("dashboard.sh", f"--project={PROJECT}", "--viewer=allUsers", "--dry-run")
     assert everybody.returncode == 1
     assert "--viewer must be" in everybody.stderr
