@@ -235,12 +235,29 @@ def _queue(words: Words) -> Json:
 
 
 def _firewall(words: Words) -> Json:
+    protocol, _, port = words.flag("allow").partition(":")
+    given = {
+        "sourceRanges": words.flag("source-ranges"),
+        "sourceServiceAccounts": words.flag("source-service-accounts"),
+        "targetServiceAccounts": words.flag("target-service-accounts"),
+    }
     return {
-        "allowed": [{"IPProtocol": words.flag("allow")}],
+        "allowed": [{"IPProtocol": protocol} | ({"ports": [port]} if port else {})],
         "direction": words.flag("direction"),
         "network": f"http://compute.google.example/compute/{_PROJECT}/global/networks/default",
-        "sourceRanges": words.flag("source-ranges").split(","),
+        **{name: each.split(",") for name, each in given.items() if each},
     }
+
+
+def _machine(words: Words) -> Json:
+    return {"metadata": _metadata(words)}
+
+
+def _metadata(words: Words) -> Json:
+    files = [each.partition("=") for each in words.flag("metadata-from-file").split(",")]
+    content = {name: (Path(words.call.directory) / path).read_text() for name, _, path in files}
+    content |= dict(each.split("=") for each in words.flag("metadata").split(","))
+    return {"items": [{"key": name, "value": each} for name, each in sorted(content.items())]}
 
 
 _BODIES: dict[str, Callable[[Words], Json]] = {
@@ -250,6 +267,7 @@ _BODIES: dict[str, Callable[[Words], Json]] = {
         "mode": "MODE_UNSPECIFIED",
     },
     "compute firewall-rules": _firewall,
+    "compute instances": _machine,
     "firestore databases": _database,
     "iam roles": _role,
     "iam service-accounts": lambda words: {"displayName": words.flag("display-name")},
@@ -290,6 +308,17 @@ def _subnet(shim: Shim, words: Words) -> Json:
     api, path = _NAMES["compute networks subnets"]
     address = api, f"{path}{words.names[0]}/setPrivateIpGoogleAccess"
     return shim.request("POST", address, {"privateIpGoogleAccess": True})
+
+
+def _change_machine(shim: Shim, words: Words) -> Json:
+    api, path = _NAMES["compute instances"]
+    is_reset = words.verb == "reset"
+    address = api, f"{path}{words.names[0]}/{'reset' if is_reset else 'setMetadata'}"
+    return shim.request("POST", address, {} if is_reset else _metadata(words))
+
+
+def _zones(shim: Shim, words: Words) -> list[Json]:
+    return list(shim.request("GET", ("compute", f"compute/{_PROJECT}/zones"), {})["items"])
 
 
 def _token(shim: Shim, words: Words) -> Json:
@@ -529,7 +558,10 @@ _SPECIAL: dict[str, Callable[[Shim, Words], Any]] = {
     "version": lambda shim, words: {name: "2026.01.01" for name in shim.world.components},
     "run services update-traffic": _update_traffic,
     "auth print-access-token": _token,
+    "compute instances add-metadata": _change_machine,
+    "compute instances reset": _change_machine,
     "compute networks subnets update": _subnet,
+    "compute zones list": _zones,
     "beta iap web add-iam-policy-binding": _viewer,
     "beta run deploy": _deploy,
     "beta services identity create": _identity,

@@ -40,6 +40,8 @@ STORIES = {
     "back": Story((*BOTH, "functions.sh"), "functions.sh --back"),
     "webhooks": Story(BOTH, "webhooks.sh --secret=hooks"),
     "dashboard": Story(BOTH, "dashboard.sh --viewer=group:on-call@example.com"),
+    "prometheus, first": Story(BOTH, "prometheus.sh"),
+    "prometheus, later": Story((*BOTH, "prometheus.sh"), "prometheus.sh"),
     "monitoring, first": Story(BOTH, "monitoring.sh"),
     "monitoring, later": Story(ALL, "monitoring.sh"),
     "uninstall": Story(ALL, "uninstall.sh --yes"),

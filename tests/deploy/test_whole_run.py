@@ -19,7 +19,7 @@ from tests.deploy.documented import documented
 from tests.deploy.faults import Scripts
 from tests.deploy.imitation import Imitation
 from tests.deploy.real import Gcloud
-from tests.deploy.world import NUMBER, PROJECT, REGION, Refusal, World
+from tests.deploy.world import NUMBER, PROJECT, REGION, Json, Refusal, World
 
 pytestmark = [pytest.mark.wide, pytest.mark.timeout(900)]
 PLACEHOLDERS = {
@@ -50,29 +50,57 @@ def commands(imitation: Imitation, gcloud_host: Host, tmp_path: Path) -> Iterato
     commands.close()
 
 
+OPTIONAL = (
+    "dashboard.sh --viewer=group:on-call@example.com",
+    "webhooks.sh --secret=hooks",
+    "prometheus.sh",
+)
+
+
 def test_the_scripts_make_a_world_with_the_real_gcloud(
-    commands: Commands, imitation: Imitation, monitored: World
+    commands: Commands,
+    imitation: Imitation,
+    monitored: World,
+    scripts_on: Callable[[World], Scripts],
 ) -> None:
-    """The same world as with the shim, which stands in for gcloud in the other tests."""
+    """The same world as with the shim, which stands in for gcloud in the other tests. The commands
+    that they print for people are run, too.
+    """
+    printed = []
     for script in ("bootstrap.sh", "functions.sh", "monitoring.sh"):
-        commands.run(f"{script} --project={PROJECT}").check()
-        assert imitation.unknown == []
+        printed += run_by_gcloud(commands, imitation, script)
     assert imitation.world.state() == monitored.state()
-    world = imitation.world
-    world.resources[f"secretmanager/projects/{PROJECT}/secrets/hooks"] = {"name": "hooks"}
-    for script in (
-        "dashboard.sh --viewer=group:on-call@example.com",
-        "webhooks.sh --secret=hooks",
-        "prometheus.sh",
-    ):
-        commands.run(f"{script} --project={PROJECT}").check()
-        assert imitation.unknown == []
-    assert {"slipway-dashboard", "slipway-webhooks"} <= set(world.services())
-    assert world.named(f"compute/projects/{PROJECT}/zones/us-central1-a/instances/")
-    subscriptions = world.subscriptions()
+    for world in (imitation.world, monitored):
+        world.resources[f"secretmanager/projects/{PROJECT}/secrets/hooks"] = {"name": "hooks"}
+    for script in OPTIONAL:
+        printed += run_by_gcloud(commands, imitation, script)
+        scripts_on(monitored).run(script).check()
+    assert comparable(imitation.world) == comparable(monitored)
+    subscriptions = imitation.world.subscriptions()
     assert {name for name, each in subscriptions.items() if each.get("pushConfig")} == {
         *(set(subscriptions) - {"model-releases-dead-kept"})
     }
+    assert [command.split()[1] for command in printed] == ["builds", "run"]
+    for command in printed:
+        commands.shell(["bash", "-c", command]).check()
+    assert imitation.unknown == []
+
+
+def run_by_gcloud(commands: Commands, imitation: Imitation, script: str) -> list[str]:
+    """Runs a script, and returns the commands of gcloud that it prints for people."""
+    done = commands.run(f"{script} --project={PROJECT}")
+    done.check()
+    assert imitation.unknown == []
+    lines = re.findall(r"^ +(gcloud (?:.*\\\n)*.*)$", done.output, re.MULTILINE)
+    return [line for line in lines if not line.startswith("gcloud components")]
+
+
+def comparable(world: World) -> Json:
+    """Its state. Of the machine, which the shim makes without its hardware, the metadata."""
+    state = world.state()
+    machine = f"compute/projects/{PROJECT}/zones/us-central1-a/instances/slipway-prometheus"
+    state["machine"] = state["resources"].pop(machine)["metadata"]
+    return state
 
 
 def test_what_only_a_later_run_does_is_done_by_the_real_gcloud(

@@ -198,7 +198,7 @@ def chosen(service: Json) -> Json:
         "account": spec.get("serviceAccountName"),
         "environment": variables,
         "secrets": _secrets(template),
-        "ingress": service["metadata"]["annotations"]["run.googleapis.com/ingress"],
+        "ingress": service["metadata"]["annotations"].get("run.googleapis.com/ingress") or "all",
         "labels": service["metadata"].get("labels", {}),
         "most instances": template["metadata"]["annotations"]["autoscaling.knative.dev/maxScale"],
         "timeout": spec.get("timeoutSeconds"),
