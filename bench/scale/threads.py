@@ -156,9 +156,8 @@ def in_virtual_time(clock: Clock) -> Iterator[None]:
     def pool(workers: int, thread_name_prefix: str = "") -> Pool:
         return Pool(clock, workers)
 
-    indexed: deque[Any] = deque(maxlen=2 * INSTANCES * (url_map._indexed.maxlen or 1))
     with (
-        patch.object(url_map, "_indexed", indexed),
+        patch.object(url_map, "MAX_VIEWS", 2 * INSTANCES * url_map.MAX_VIEWS),
         patch("infra.compute.client.ThreadPoolExecutor", pool),
         patch("infra.compute.apply.ThreadPoolExecutor", pool),
         patch(

@@ -61,8 +61,6 @@ from infra.fleet.model import Body
 from rollout.model import Problem
 
 HOST = "https://www.googleapis.com/compute/v1/"
-LARGE = 16_384
-"""Bytes of an answer that is worth a comparison with the last ones."""
 _PARTIAL_URL = re.compile(r"(?:projects/[^/]+/)?(?:global/[a-zA-Z]+|regions/[^/]+|zones)/[^/]+")
 _EMPTY_ANSWER = SimpleNamespace(status_code=200, content=b"{}", headers={})
 
@@ -98,7 +96,7 @@ class Calls:
         self._adapter = adapter
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
-        self._large: deque[tuple[bytes, Body]] = deque(maxlen=2)
+        self._maps: deque[tuple[bytes, Body]] = deque(maxlen=4)
 
     def call(
         self,
@@ -121,8 +119,8 @@ class Calls:
         try:
             replace(stub, _session=exchange)(request, timeout=timeout_seconds)
             if exchange.status < 400:
-                is_large = method == "get" and len(exchange.content) >= LARGE
-                return (self._parse_large if is_large else _parse_object)(exchange.content)
+                is_map = endpoint.service == "url_maps" and method in ("get", "list")
+                return (self._parse_map if is_map else _parse_object)(exchange.content)
         except (requests.RequestException, GoogleAuthError) as error:
             raise Retry(
                 BACK_OFF_SECONDS, f"no answer to {method} on {endpoint.service}: {error}"
@@ -134,15 +132,15 @@ class Calls:
         answer = parse_response_error(exchange.status, _parse_or_none(exchange.content))
         raise classify_error(answer, self._clock.now())
 
-    def _parse_large(self, content: bytes) -> Body:
+    def _parse_map(self, content: bytes) -> Body:
         """The answer; the same object as of an equal one shortly before. Passes that share the
-        client read the same URL map again and again, and nothing changes what was read.
+        client read the same large maps again and again, and nothing changes what was read.
         """
-        for seen, body in tuple(self._large):
+        for seen, body in tuple(self._maps):
             if seen == content:
                 return body
         found = _parse_object(content)
-        self._large.append((content, found))
+        self._maps.append((content, found))
         return found
 
     def _client(self, endpoint: Endpoint) -> Any:

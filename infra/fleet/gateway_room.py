@@ -51,8 +51,8 @@ def lacks_room(
     """Why the map may not have one of these routes of one model; None if it may have each.
     `pending`: what other models have asked for, read only if it may decide.
     """
-    drafts, meter = {}, Meter()
-    before = MapDraft(observed)
+    drafts, meter = {}, url_map.meter_of(observed)
+    before = url_map.draft_of(observed)
     index = url_map.index(observed)
     for route in routes:
         if url_map.route_drift(route, route.model, index):

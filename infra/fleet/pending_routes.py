@@ -15,7 +15,6 @@ from infra.fleet import naming
 from infra.fleet.model import Action, Body, Key
 from infra.fleet.naming import Gateway
 from infra.fleet.resources import map_limits, url_map
-from infra.fleet.resources.map_draft import MapDraft
 from infra.fleet.resources.map_limits import Amounts, Meter, too_full
 from rollout.deferred import dataclass
 from rollout.model import Phase, Problem, Retiring, RollingBack, TrafficTarget
@@ -71,7 +70,7 @@ def merge(observed: Body, routes: Iterable[PendingRoute]) -> Merged:
     """The observed map with all routes that it can have, in their order. Whether each one fits is
     measured only if not all of them do.
     """
-    ordered, meter = in_order(routes), Meter()
+    ordered, meter = in_order(routes), url_map.meter_of(observed)
     merged = _merge(observed, ordered, None)
     if merged.action is None:
         return merged
@@ -80,7 +79,7 @@ def merge(observed: Body, routes: Iterable[PendingRoute]) -> Merged:
 
 
 def _merge(observed: Body, ordered: Iterable[PendingRoute], meter: Meter | None) -> Merged:
-    index, draft = url_map.index(observed), MapDraft(observed)
+    index, draft = url_map.index(observed), url_map.draft_of(observed)
     amounts: Amounts = meter.amounts(observed) if meter else {}
     merged: list[PendingRoute] = []
     left_out: list[tuple[PendingRoute, Problem]] = []

@@ -18,7 +18,7 @@ routing-config-size-quota (global external Application Load Balancer).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
 from fractions import Fraction
 
@@ -65,26 +65,31 @@ Amounts = Mapping[tuple[str, str], Amount]
 
 @dataclass(frozen=True)
 class _Part:
-    """What one matcher adds to its map."""
+    """What one matcher adds to its map, or one rule to its matcher."""
 
-    bytes: int
-    rules: int
-    conditions: int
     services: frozenset[str]
+    conditions: int
+    rules: int = 1
+    bytes: int = 0
+    """Of a rule it is part of its matcher's, which is measured as a whole."""
 
 
 @dataclass
 class Meter:
-    """Measures maps that share most of their matchers: each is measured once. Bytes are an upper
-    bound.
+    """Measures maps that share most of their matchers and rules: each is measured once. Bytes are
+    an upper bound.
     """
 
     _measured: dict[int, tuple[Body, _Part]] = field(default_factory=dict)
 
+    def copy(self) -> Meter:
+        """Another one that has measured the same, and that what it measures is forgotten with."""
+        return Meter({**self._measured})
+
     def amounts(self, body: Body) -> Amounts:
         hosts = hosts_by_matcher(body)
         matchers, host_rules = body.get("pathMatchers", []), body.get("hostRules", [])
-        parts = {matcher["name"]: self._part(matcher) for matcher in matchers}
+        parts = {matcher["name"]: self._part(matcher, self._matcher) for matcher in matchers}
         services = _defaults(body).union(*(part.services for part in parts.values()))
         rest = {name: value for name, value in body.items() if name != "pathMatchers"}
         size = _bytes(rest) + sum(part.bytes for part in parts.values())
@@ -101,11 +106,17 @@ class Meter:
             found["conditions", name] = conditions
         return found
 
-    def _part(self, matcher: Body) -> _Part:
-        known = self._measured.get(id(matcher))
-        if known is None:
-            known = self._measured[id(matcher)] = (matcher, _measure(matcher))
-        return known[1]
+    def _part(self, body: Body, measure: Callable[[Body], _Part]) -> _Part:
+        found = self._measured.get(id(body))
+        if found is None:
+            found = self._measured[id(body)] = (body, measure(body))
+        return found[1]
+
+    def _matcher(self, matcher: Body) -> _Part:
+        rules = [self._part(rule, _rule) for rule in path_matcher.rules_of(matcher)]
+        services = _defaults(matcher).union(*(rule.services for rule in rules))
+        conditions = sum(rule.conditions for rule in rules)
+        return _Part(frozenset(services), conditions, len(rules), _bytes(matcher))
 
 
 def too_full(
@@ -121,9 +132,8 @@ def too_full(
     return None
 
 
-def overflow(before: Body, after: Body) -> Amount | None:
+def overflow(before: Body, after: Body, meter: Meter) -> Amount | None:
     """What a write would make too large for Compute Engine."""
-    meter = Meter()
     amounts = meter.amounts(after)
     return too_full(meter.amounts(before), amounts) if too_full({}, amounts) else None
 
@@ -149,10 +159,8 @@ def fullest(amounts: Iterable[Amount]) -> Amount:
 # ---- Parts
 
 
-def _measure(matcher: Body) -> _Part:
-    rules = tuple(path_matcher.rules_of(matcher))
-    services = _defaults(matcher).union(*(_services_of(rule) for rule in rules))
-    return _Part(_bytes(matcher), len(rules), sum(map(_conditions_of, rules)), frozenset(services))
+def _rule(rule: Body) -> _Part:
+    return _Part(frozenset(_services_of(rule)), _conditions_of(rule))
 
 
 def _services_of(rule: Body) -> Iterator[str]:

@@ -14,13 +14,15 @@ the backend services. Source: Compute API reference, urlMaps.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
+from functools import cached_property
+from threading import Lock
 
 from infra.fleet import naming
 from infra.fleet.model import Action, Body
 from infra.fleet.resources import map_limits, path_matcher
 from infra.fleet.resources.map_draft import MapDraft, hosts_by_matcher
+from infra.fleet.resources.map_limits import Meter
 from infra.fleet.resources.route import (
     Backend,
     CohortRoute,
@@ -41,9 +43,11 @@ __all__ = [
     "Route",
     "Routes",
     "desired",
+    "draft_of",
     "drift",
     "index",
     "merge_route",
+    "meter_of",
     "owns",
     "route_drift",
     "routes_of",
@@ -63,18 +67,58 @@ class Routes:
     ordered: frozenset[str] = frozenset()
 
 
-_indexed: deque[tuple[Body, Routes]] = deque(maxlen=4)
-"""Of the maps that passes of this process have read last. What was read is never changed."""
+class _View:
+    """What is worked out of a map once, however often passes look at it. What was read is never
+    changed.
+    """
+
+    def __init__(self, observed: Body) -> None:
+        self.observed = observed
+
+    @cached_property
+    def routes(self) -> Routes:
+        return _make_index(self.observed)
+
+    @cached_property
+    def draft(self) -> MapDraft:
+        return MapDraft(self.observed)
+
+    @cached_property
+    def meter(self) -> Meter:
+        meter = Meter()
+        meter.amounts(self.observed)
+        return meter
+
+
+_views: dict[int, _View] = {}
+"""Of the maps that passes of this process have read last, by identity, the oldest first."""
+MAX_VIEWS = 4
+_lock = Lock()
+
+
+def _view_of(observed: Body) -> _View:
+    with _lock:
+        view = _views.get(id(observed))
+        if view is None:
+            view = _views[id(observed)] = _View(observed)
+            if len(_views) > MAX_VIEWS:
+                del _views[next(iter(_views))]
+        return view
 
 
 def index(observed: Body) -> Routes:
-    """The index of a map: made once, however often a pass looks at it."""
-    for body, found in tuple(_indexed):
-        if body is observed:
-            return found
-    made = _make_index(observed)
-    _indexed.append((observed, made))
-    return made
+    """The index of a map."""
+    return _view_of(observed).routes
+
+
+def draft_of(observed: Body) -> MapDraft:
+    """A draft to merge routes into."""
+    return _view_of(observed).draft.copy()
+
+
+def meter_of(observed: Body) -> Meter:
+    """A meter that has measured the map."""
+    return _view_of(observed).meter.copy()
 
 
 def _make_index(observed: Body) -> Routes:
@@ -177,7 +221,7 @@ def merge_route(observed: Body, model: str, route: Route | None) -> Body | Probl
     """The desired map: the observed one with exactly the route's rules of the model, or none of the
     model without a route. It may be merged with another model's route in turn.
     """
-    draft = MapDraft(observed)
+    draft = draft_of(observed)
     return draft.merge(model, route) or draft.body
 
 
@@ -191,7 +235,7 @@ def update(
     body = merge_route(observed, model, route)
     if isinstance(body, Problem):
         return (body,)
-    if route and (amount := map_limits.overflow(observed, body)):
+    if route and (amount := map_limits.overflow(observed, body, meter_of(observed))):
         return (map_limits.problem(str(observed.get("name")), amount),)
     fingerprint = observed.get("fingerprint", "")
     return (Action(naming.url_map(observed), "update", body, why, based_on=fingerprint),)

@@ -82,7 +82,7 @@ def test_what_is_full_here_is_full_there(most: int, hosts: int, what: str) -> No
     assert url_map_excess(fits) == ""
     draft = MapDraft(fits)
     draft.merge(f"m{most}", at(most))
-    amount = overflow(fits, draft.body)
+    amount = overflow(fits, draft.body, Meter())
     assert amount is not None
     assert str(amount).endswith(what)
     assert "is too large" in url_map_excess(draft.body)
@@ -94,8 +94,8 @@ def test_what_makes_nothing_larger_is_always_possible(monkeypatch: Any) -> None:
     monkeypatch.setattr(map_limits, "MAX_BYTES", 100)
     after = MapDraft(before)
     after.merge("m1", route(1))
-    assert overflow(before, after.body) is None
-    assert overflow(after.body, before)
+    assert overflow(before, after.body, Meter()) is None
+    assert overflow(after.body, before, Meter())
 
 
 def test_a_share_of_a_limit() -> None:
