@@ -13,7 +13,7 @@ from dataclasses import field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from infra.fleet import preflight
+from infra.fleet import gateway_room, preflight
 from infra.fleet.changes import ResourceChange, kinds_of, resource_changes
 from infra.fleet.forecast_steps import (
     Basis,
@@ -24,7 +24,7 @@ from infra.fleet.forecast_steps import (
     start_seconds_of,
 )
 from infra.fleet.model import Plan, Snapshot
-from infra.fleet.observe import observe
+from infra.fleet.observe import observe, url_maps
 from infra.fleet.preflight import Answers
 from infra.fleet.room import room
 from infra.fleet.whole_plan import whole_plan
@@ -32,7 +32,7 @@ from rollout import capacity, transitions
 from rollout.deferred import dataclass
 from rollout.gate_times import GateTraffic, compares, seconds_to_pass, traffic_of
 from rollout.measurements import Delayed, Unmeasured, WindowAnswer
-from rollout.model import Release, phase_name
+from rollout.model import Problem, Release, Rollout, phase_name
 from rollout.plan_hash import plan_hash, settled_before
 from rollout.policy.freeze import cuts
 from rollout.policy.policy import Policy
@@ -150,7 +150,7 @@ def rollout_plan(inputs: Inputs) -> RolloutPlan:
         strategy=spec.rollout.strategy,
         capacity=choice.mode or spec.rollout.capacity or "surge",
         spec=tuple(merged_fields(inputs)),
-        problems=tuple(_problems(inputs, whole.plan, steps)),
+        problems=tuple(_problems(inputs, whole.plan, steps, rollout)),
         notes=(*notes_of(inputs, choice, seconds), *_notes_on_gates(inputs, basis, steps)),
         changes=resource_changes(whole.plan, whole.target, observed),
         steps=steps,
@@ -194,14 +194,27 @@ def _preflight_answer(inputs: Inputs) -> str:
     return f"{found} of {len(references)} resources that it refers to exist{suffix}"
 
 
-def _problems(inputs: Inputs, resources: Plan, steps: tuple[PlannedStep, ...]) -> Iterator[str]:
+def _problems(
+    inputs: Inputs, resources: Plan, steps: tuple[PlannedStep, ...], begun: Rollout
+) -> Iterator[str]:
     spec, model = inputs.release.spec, inputs.state.desired.model
     zones = preflight.zones_of(spec, inputs.snapshot, model)
     for problem in (*preflight.problems(spec, inputs.answers, zones), *resources.problems):
         yield problem.message
+    if steps:
+        yield from (each.message for each in _full_gateways(inputs, begun))
     for step in steps:
         if step.problem:
             yield f"step {step.number}: {step.problem}"
+
+
+def _full_gateways(inputs: Inputs, begun: Rollout) -> Iterator[Problem]:
+    """What other models have asked for and is not written yet does not count."""
+    model, maps = inputs.state.desired.model, url_maps(inputs.snapshot)
+    found = gateway_room.routes_of(begun, model, observe(inputs.snapshot, model))
+    for key, routes in found.items():
+        if key in maps and (problem := gateway_room.lacks_room(routes, maps[key], tuple)):
+            yield problem
 
 
 def notes_of(inputs: Inputs, choice: capacity.Choice, seconds: int) -> Iterator[str]:

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from handlers.forecast import forecast
 from infra.fleet.resources.url_map import weights as url_map_weights
 from rollout.model import TrafficWeight
+from rollout.spec.message import ReleaseRequested, parse
 from tests.concurrent import ConcurrentScenario
 from tests.journeys.second_group import CANARY
 from tests.journeys.test_crashes import Crash, CrashPoint
-from tests.scenario import Scenario
+from tests.scenario import IMAGE, Scenario
 
 OTHER = {
     "name": "slipway-other-blue",
@@ -49,6 +51,13 @@ def given_gateway(story: Scenario) -> None:
     story.when_settled("first", within_minutes=30)
 
 
+def planned_problems(story: Scenario) -> tuple[str, ...]:
+    """What stands in the way of a release, by its plan."""
+    request = parse({"model": "tiny", "version": "9", "artifact": {"image": f"{IMAGE}:9"}})
+    assert isinstance(request, ReleaseRequested)
+    return forecast(story.world, request).problems
+
+
 def changes(story: Scenario) -> int:
     return story.emulator.calls.mutations
 
@@ -58,15 +67,18 @@ def test_a_new_model_is_refused_before_anything_is_created_and_gets_in_when_othe
     given_gateway(story)
     given_conditions(story, 899)
     before = changes(story)
-    story.when_released("1")
-    story.when_settled(within_minutes=1)
-    assert (story.outcome("1"), story.reason("1")) == ("rolled_back", "quota")
-    assert story.why("1").startswith(
+    full = (
         "gateway slipway-gateway is full: its URL map would have 901 of 1,000 match conditions of"
         " host *; a model without a route there gets one up to 900; set traffic.gateway"
     )
+    assert [each.startswith(full) for each in planned_problems(story)] == [True]
+    story.when_released("1")
+    story.when_settled(within_minutes=1)
+    assert (story.outcome("1"), story.reason("1")) == ("rolled_back", "quota")
+    assert story.why("1").startswith(full)
     assert changes(story) == before
     given_conditions(story, 898)
+    assert planned_problems(story) == ()
     story.when_commanded("retry")
     story.when_settled()
     assert story.serving_version() == "1"
