@@ -103,6 +103,13 @@ def comparable(world: World) -> Json:
     return state
 
 
+AS_AT_FIRST = re.compile(
+    r"add-iam-policy-binding|services (enable|identity)|subnets|auth |version|projects describe"
+    r"|(metrics|policies|dashboards) list"
+)
+"""Commands that do the same in a first run."""
+
+
 def test_what_only_a_later_run_does_is_done_by_the_real_gcloud(
     commands: Commands,
     imitation: Imitation,
@@ -125,7 +132,8 @@ def test_what_only_a_later_run_does_is_done_by_the_real_gcloud(
         calls += scripts.calls
     imitation.world = earlier
     for call in first_of_each_kind(calls):
-        repeat(commands, call)
+        if not AS_AT_FIRST.search(" ".join(call.arguments[:4])):
+            repeat(commands, call)
     assert imitation.unknown == []
     database = earlier.resources[f"firestore/projects/{PROJECT}/databases/slipway"]
     assert database["pointInTimeRecoveryEnablement"].endswith("ENABLED")
