@@ -7,7 +7,8 @@ writes down what it lends before anything acts on it, and every pass over the ro
     each pass           the expiry moves by an hour, at most every half hour; while a rollout is
                         paused, by twice the time until the next pass, since stable must be able to
                         take everything back
-    rollout ends        the target has the releases' own bounds; a loan ends when that is observed
+    rollout ends        the target has the releases' own bounds; a loan ends when that is observed,
+                        or when a pass that reads little finds all in order that was applied
     no pass succeeds    after the expiry the tick restores them (`handlers/reconcile/overdue.py`)
 
 Invariant: a target differs from its releases' own bounds only under a lease that is in force.
@@ -62,6 +63,13 @@ def renew(
         return CapacityLease(now, now + duration, loans)
     is_due = bool(lent) and lease.expires_at - now <= duration / 2
     return CapacityLease(lease.since, now + duration if is_due else lease.expires_at, loans)
+
+
+def without_ended(lease: CapacityLease | None, target: Target) -> CapacityLease | None:
+    """The lease when all groups are as the target says: what it does not lend was given back."""
+    lent = {each.colour for each in target.groups if _exceeds(_bounds_of(each), own_bounds(each))}
+    loans = tuple(loan for loan in lease.loans if loan.colour in lent) if lease else ()
+    return replace(lease, loans=loans) if lease and loans else None
 
 
 def own_bounds(group: GroupTarget) -> Bounds:

@@ -42,6 +42,8 @@ NAMES = [
     "scale_quota_calls",
     "scale_dead_events",
     *("scale_fresh_first_pass_s", "scale_baking_late_s", "scale_good_rolled_back"),
+    *("scale_drift_scan_cpu_s", "scale_drift_scan_mib"),
+    *("scale_admission_cpu_ms", "scale_admissions_at_once_lost"),
     "scale_gateway_models",
     "scale_gateway_refused_late",
     "scale_gateway_write_cpu_ms",

@@ -133,10 +133,12 @@ def _disturbed(listed: Listed, paused: frozenset[str]) -> set[str]:
 
 
 def has_drifted(settled: SettledModel, shared: Shared, bodies: Bodies) -> bool:
-    """Whether a pass would change something or report a new problem. `bodies` has what was read,
+    """Whether a pass would change or end something, or report a new problem. `bodies` has what was read,
     and of the gateway's parts only those that count for this model.
     """
     state = settled.state
+    if state.rollout.capacity_lease:
+        return True  # a pass that observes the bounds ends it
     target = clamp(shared.policy, target_of(state.rollout, state.desired, Observed()))
     target = replace(target, kept_templates=target.kept_templates | _kept(settled, target))
     if not state.conditions and _has_other_route(target, shared):

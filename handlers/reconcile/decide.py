@@ -23,6 +23,7 @@ from infra.fleet.resources.instance_group import templates_of
 from infra.fleet.whole_plan import whole_plan
 from rollout import restored, stopped
 from rollout.advance import advance
+from rollout.capacity_lease import without_ended
 from rollout.counts import Counts, count, releases_of
 from rollout.course import follow, with_way_back
 from rollout.deferred import dataclass
@@ -279,6 +280,16 @@ def applies_candidate(decision: PassDecision) -> bool:
 def block(decision: PassDecision, problems: tuple[Problem, ...]) -> PassDecision:
     """Drop the plan. The next pass gets the problems as refusals and rolls back."""
     return replace(decision, plan=Plan(), blocked=problems) if problems else decision
+
+
+def end_loans(decision: PassDecision) -> PassDecision:
+    """The groups are as the target says, though their bounds were not read in this pass."""
+    rollout = decision.state.rollout
+    lease = without_ended(rollout.capacity_lease, decision.decision.target)
+    if lease == rollout.capacity_lease:
+        return decision
+    rollout = replace(rollout, capacity_lease=lease)
+    return replace(decision, state=replace(decision.state, rollout=rollout))
 
 
 def needs_no_policy(state: ModelState) -> bool:

@@ -30,6 +30,7 @@ from handlers.reconcile.decide import (
     applies_candidate,
     block,
     decide,
+    end_loans,
     needs_no_policy,
     policy_problems,
 )
@@ -253,6 +254,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     if decision.ends_in_nothing and not cache.is_swept:
         # A 404 may be wrong, and nobody would look again: the lists have to agree.
         return replace(carried, cache=SnapshotCache(), needs_all=True), now
+    decision = end_loans(decision) if cache.is_light else decision
     carried = replace(carried, verified=_verified(state, cache, decision, now))
 
     # guard, save

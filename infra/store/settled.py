@@ -13,6 +13,7 @@ from typing import Any
 from infra.store.documents import (
     check_phase,
     check_schema,
+    read_capacity_lease,
     read_conditions,
     read_hold,
     read_kept,
@@ -82,6 +83,7 @@ def read_settled(document: Json) -> SettledModel | None:
             stable=release,
             serving_group=rollout.get("serving_group"),
             kept=read_kept(rollout.get("kept")),
+            capacity_lease=read_capacity_lease(document),
         ),
         conditions=read_conditions(document.get("conditions") or ()),
         revision=document["revision"],

@@ -224,6 +224,27 @@ def test_a_model_that_cannot_be_compared_does_not_stop_the_others() -> None:
     assert find_drifted(story) == ("tiny",)
 
 
+def test_a_settled_model_has_borrowed_nothing_or_is_given_a_pass_that_ends_it() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.given_serving("2")
+    before = story.store.get("models/tiny")
+    assert before
+    assert before.data["capacity_lease"] is None
+    loan = {"colour": "blue", "region": "us-central1", "size": 3}
+    loan["bounds"] = {"min": 3, "max": 6, "may_scale_in": True}
+    now = story.clock.now()
+    lease = {"since": now - timedelta(hours=2), "expires_at": now - timedelta(hours=1)}
+    left = before.data | {"capacity_lease": lease | {"loans": [loan]}}
+    story.store.commit(Put("models/tiny", left))
+    assert find_drifted(story) == ("tiny",)
+    story.when_minutes_pass(6)
+    after = story.store.get("models/tiny")
+    assert after
+    assert after.data["capacity_lease"] is None
+    assert find_drifted(story) == ()
+
+
 def test_a_shared_part_of_the_gateway_is_compared_for_one_model() -> None:
     story = Scenario()
     for model in ("large", "tiny"):
