@@ -26,6 +26,8 @@ from requests.adapters import BaseAdapter
 
 from infra.store.firestore import FirestoreStore, _Document, _encode_document, firestore
 from infra.store.port import value_at, with_fields
+from rollout.spec.model import Spec, digest
+from rollout.spec.stored import decode
 
 COPIED = "m-00000"
 """The model that the others are copied from."""
@@ -83,6 +85,25 @@ class Sent:
             self.apart_seconds += time.process_time() - began
 
 
+class _Copies:
+    """The document of each model. Its release has the digest of its own spec, in which the model's
+    name is: Slipway takes a document with another digest for a message of somebody else.
+    """
+
+    def __init__(self, document: bytes) -> None:
+        whole = _Document.FromString(document)
+        stable = FirestoreStore(PROJECT, emulator="127.0.0.1:1")._decode_document(whole).data["stable"]
+        self._spec, self._digest = json.dumps(stable["spec"]), stable["digest"].encode()
+
+    def of(self, document: bytes, number: int) -> bytes:
+        copy = document.replace(COPIED.encode(), name_of(number).encode())
+        return copy.replace(self._digest, self._digest_of(number))
+
+    @cache  # noqa: B019, as many as there are models, in a process that ends
+    def _digest_of(self, number: int) -> bytes:
+        return digest(decode(Spec, json.loads(self._spec.replace(COPIED, name_of(number))))).encode()
+
+
 class Firestore:
     """The part of Google's Firestore client that the store uses."""
 
@@ -90,6 +111,7 @@ class Firestore:
         self._count, self._document, self._sent = count, copied.model, sent
         self.others = dict(copied.others)
         self._selected: dict[tuple[str, ...], bytes] = {(): copied.model}
+        self._copies = _Copies(copied.model)
 
     def batch_get_documents(self, request: Any, **options: Any) -> list[Any]:
         self._sent.calls["get documents"] += 1
@@ -106,9 +128,10 @@ class Firestore:
         return answers
 
     def _find(self, path: str) -> bytes | None:
-        copy = re.fullmatch(r"models/(m-(\d{5}))", path)
-        if path not in self.others and copy and int(copy[2]) < self._count:
-            return self._document.replace(COPIED.encode(), copy[1].encode())
+        copy = re.fullmatch(r"models/m-(\d{5})", path)
+        if path not in self.others and copy and int(copy[1]) < self._count:
+            with self._sent.apart():
+                return self._copies.of(self._document, int(copy[1]))
         return self.others.get(path)
 
     def run_query(self, request: Any, **options: Any) -> list[Any]:
@@ -122,7 +145,7 @@ class Firestore:
         with self._sent.apart():
             document = self._select(fields)
             numbers = range(start, min(self._count, start + query.limit.value))
-            found = [document.replace(COPIED.encode(), name_of(each).encode()) for each in numbers]
+            found = [self._copies.of(document, each) for each in numbers]
         self._sent.documents += len(found)
         answers = []
         for content in found:

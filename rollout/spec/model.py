@@ -639,8 +639,8 @@ def _loaded(text: str, of_digest: str) -> Spec:
 def _unchanged(document: object, of_digest: str) -> Spec | None:
     """The spec as it was accepted; None for a document that is not just that."""
     try:
+        is_same = _digest_of(document) == of_digest
         spec = decode(Spec, document)
-        is_same = digest(spec) == of_digest
     except (Unlike, AttributeError, KeyError, TypeError):
         return None
     beside = (spec.artifact.signature or "", *spec.defaulted)  # the digest does not cover these
@@ -677,14 +677,23 @@ def digest(spec: Spec) -> str:
     """SHA-256 of the spec's canonical JSON, in hex. It depends neither on which values are defaults
     nor on the signature.
     """
-    document = dump(spec)
-    del document["defaulted"], document["artifact"]["signature"]
+    return _digest_of(dump(spec))
+
+
+def _digest_of(document: Any) -> str:
+    """Of a document of a spec, in which those of `_LATER_FIELDS` may be missing."""
+    found = {name: {**section} for name, section in document.items() if name != "defaulted"}
+    found["artifact"].pop("signature", None)
     for section, field, default in _LATER_FIELDS:
-        if document[section][field] == default:
-            del document[section][field]
-    for step in document["rollout"]["steps"] or ():
-        if step["min_requests"] is None:
-            del step["min_requests"]
+        if field in found[section] and found[section][field] == default:
+            del found[section][field]
+    if steps := found["rollout"]["steps"]:
+        found["rollout"]["steps"] = [_without_default(step) for step in steps]
     return hashlib.sha256(
-        json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+        json.dumps(found, sort_keys=True, separators=(",", ":")).encode()
     ).hexdigest()
+
+
+def _without_default(step: Mapping[str, Any]) -> Mapping[str, Any]:
+    is_later = "min_requests" in step and step["min_requests"] is None
+    return {name: step[name] for name in step if name != "min_requests"} if is_later else step

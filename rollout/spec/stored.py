@@ -78,6 +78,8 @@ def _map_of(read: Read) -> Read:
 
 def _kind_of(sections: tuple[type[Section], ...], value: Mapping[str, Any]) -> type[Section]:
     """The kind that has all these fields: no two kinds of step do."""
+    if len(sections) == 1:
+        return sections[0]
     found = [each for each in sections if value.keys() <= each.model_fields.keys()]
     if len(found) != 1:
         raise Unlike(f"{sorted(value)} are the fields of {len(found)} kinds")
