@@ -2,19 +2,21 @@
 
 Called by the intake before a release is accepted, and by a pass before it applies anything of it.
 The ledger (`infra/store/ledger.py`) says the most that the other models may use. What fits beside
-that fits; before anything is refused, the models themselves are read, since what has ended stays in
-the ledger for a while.
+that fits; before anything is refused, the models themselves are counted, since what has ended stays
+in the ledger for a while.
 
 Invariants: what cannot be added up never counts as small. Too many models are a reason to refuse,
 and a document of another schema stops the reader (`UnknownSchema`), so the message is redelivered.
-Releases are accepted one after the other: each replaces the ledger that it was checked against.
+Releases are accepted one after the other: each replaces the ledger that it was checked against. A
+release that is refused writes nothing here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 
 from infra.settings import POLICY
 from infra.store import ledger, repository
@@ -33,37 +35,76 @@ PAGE = 200
 MAX_MODELS = 10_000
 ADMISSION = "settings/admission"
 
+_TOO_MANY = Violation(
+    f"model: policy caps sums over the project, and more than {MAX_MODELS} models cannot be added"
+    " up"
+)
+
 Specs = tuple[Spec, ...]
 SpecsOf = Callable[[Rollout, Desired], Specs]
 
 
 @dataclass(frozen=True)
 class Admissions:
-    """The document of the last admitted release, and its ledger, if that counts by the present
-    policy. It is read before usage is added up and replaced in the commit that accepts the next
-    release, so that of two concurrent releases one is accepted, and the other is checked again.
+    """The document of the last admitted release, its ledger, if that counts by the present policy,
+    and what counts the models anew, once at most (None: they cannot be added up). The document is
+    read before usage is added up and replaced in the commit that accepts the next release, so that
+    of two concurrent releases one is accepted, and the other is checked again.
     """
 
     document: Document | None
-    basis: str
     ledger: Ledger | None
+    count: Callable[[], Ledger | None]
+
+
+def last_admission(world: World, policy: Policy) -> Admissions | None:
+    """None if the policy has no caps over the project."""
+    return _read(world, policy) if policy.has_project_caps else None
 
 
 def violations_beside_others(
-    world: World, policy: Policy, state: ModelState, release: Release
+    policy: Policy, last: Admissions | None, state: ModelState, release: Release
 ) -> tuple[Violation, ...]:
     """Why a release may not be accepted beside everything else that was; empty if it may."""
-    if not policy.has_project_caps:
+    if last is None or _fitting(policy, last, state, release):
         return ()
-    before = _specs(state.rollout, state.desired)
-    return _violations(
-        world,
-        policy,
-        state.desired.model,
-        (before, (*before, release.spec)),
-        _specs,
-        _read(world, policy).ledger,
-    )
+    counted = last.count()
+    if counted is None:
+        return (_TOO_MANY,)
+    model = state.desired.model
+    return quota_violations(policy, *_change(policy, state, release), counted.others(model))
+
+
+def reserve(
+    policy: Policy, last: Admissions | None, state: ModelState, release: Release
+) -> tuple[Write, ...]:
+    """The write that accepts the release. Without a ledger the next release counts anew."""
+    if last is None:
+        return ()
+    model = state.desired.model
+    data = {"model": model, "generation": release.generation, "event_id": release.event_id}
+    if present := _fitting(policy, last, state, release) or last.count():
+        _, after = _change(policy, state, release)
+        data |= ledger.to_fields(present.with_entry(model, after))
+    return (_write(last, data),)
+
+
+def _fitting(
+    policy: Policy, last: Admissions, state: ModelState, release: Release
+) -> Ledger | None:
+    """The stored ledger, if the release fits beside it."""
+    present = last.ledger
+    if present is None:
+        return None
+    others = present.others(state.desired.model)
+    violations = quota_violations(policy, *_change(policy, state, release), others)
+    return None if violations else present
+
+
+def _change(policy: Policy, state: ModelState, release: Release) -> tuple[Usage, Usage]:
+    """What the model may use before and after the release is accepted."""
+    specs = _specs(state.rollout, state.desired)
+    return max_usage(policy.prices, specs), max_usage(policy.prices, (*specs, release.spec))
 
 
 def candidate_violations(world: World, policy: Policy, state: ModelState) -> tuple[Violation, ...]:
@@ -74,23 +115,22 @@ def candidate_violations(world: World, policy: Policy, state: ModelState) -> tup
     stable, candidate = state.rollout.stable, state.rollout.candidate
     if candidate is None or not policy.has_project_caps:
         return ()
-    model = state.desired.model
-    last = _read(world, policy)
+    model, last = state.desired.model, _read(world, policy)
     own = max_usage(policy.prices, _specs(state.rollout, state.desired))
-    present = last.ledger if last.ledger and last.ledger.covers(model, own) else None
-    if present is None:
-        with suppress(Conflict):  # another one has written it, and the next pass finds that
-            present = _count_anew(world, policy, last).ledger
-    before = (stable.spec,) if stable else ()
+    present = last.ledger
+    if present is None or not present.covers(model, own):
+        present = last.count()
+        _save(world, last, present)
+    before = max_usage(policy.prices, (stable.spec,) if stable else ())
+    after = max_usage(policy.prices, (*((stable.spec,) if stable else ()), candidate.spec))
+    if present and not quota_violations(policy, before, after, present.others(model)):
+        return ()
+    others = tuple(_others(world, model))
+    if len(others) > MAX_MODELS:
+        return (_TOO_MANY,)
     since = (candidate.released_at, model)
-    return _violations(
-        world,
-        policy,
-        model,
-        (before, (*before, candidate.spec)),
-        lambda rollout, desired: competing(rollout, desired, since),
-        present,
-    )
+    usage = _usage(policy, others, lambda rollout, desired: competing(rollout, desired, since))
+    return quota_violations(policy, before, after, usage)
 
 
 def usage_of_others(world: World, policy: Policy, model: str) -> Usage:
@@ -99,93 +139,37 @@ def usage_of_others(world: World, policy: Policy, model: str) -> Usage:
     return _usage(policy, others, _specs)
 
 
-def last_admission(world: World, policy: Policy) -> Admissions | None:
-    """None if the policy has no caps over the project. Counts anew if the ledger does not count by
-    the present policy. Raises `Conflict` if another release is accepted meanwhile.
-    """
-    if not policy.has_project_caps:
-        return None
-    found = _read(world, policy)
-    return found if found.ledger else _count_anew(world, policy, found)
-
-
-def reserve(
-    policy: Policy, last: Admissions | None, state: ModelState, release: Release
-) -> tuple[Write, ...]:
-    """The write that accepts the release. A ledger beside which it would not fit has entries that
-    are too large, so it is left out, and the next release counts anew.
-    """
-    if last is None:
-        return ()
-    model = state.desired.model
-    data = {"model": model, "generation": release.generation, "event_id": release.event_id}
-    if last.ledger:
-        specs = _specs(state.rollout, state.desired)
-        before = max_usage(policy.prices, specs)
-        after = max_usage(policy.prices, (*specs, release.spec))
-        if not quota_violations(policy, before, after, last.ledger.others(model)):
-            data |= ledger.to_fields(last.ledger.with_entry(model, after))
-    return (_write(last, data),)
-
-
-def _write(last: Admissions, data: dict[str, object]) -> Create | Replace:
-    found = last.document
-    return Replace(ADMISSION, data, found.version) if found else Create(ADMISSION, data)
-
-
 def _read(world: World, policy: Policy) -> Admissions:
     found = world.store.get_many([ADMISSION, POLICY])
     version = found[POLICY].version if POLICY in found else ""
     basis, document = ledger.basis_of(version, policy.prices), found.get(ADMISSION)
     present = ledger.read_ledger(document.data, basis, world.clock.now()) if document else None
-    if present and len(present.usage) > MAX_MODELS:
-        present = None
-    return Admissions(document, basis, present)
+    return Admissions(document, present, cache(lambda: _count(world, policy, basis)))
 
 
-def _count_anew(world: World, policy: Policy, last: Admissions) -> Admissions:
-    """Counts all models and saves the ledger. The document was read before the models, and is
-    replaced at that version, so that a release accepted meanwhile is not left out. Raises
-    `Conflict`.
-    """
+def _count(world: World, policy: Policy, basis: str) -> Ledger | None:
+    """Of all models, as they are now. None if there are too many."""
     counted = {
         desired.model: max_usage(policy.prices, _specs(rollout, desired))
         for rollout, desired in _others(world, "")
     }
-    if len(counted) > MAX_MODELS:
-        return last
-    present = Ledger(last.basis, world.clock.now(), counted)
-    before = last.document.data if last.document else {}
-    write = _write(last, {**before, **ledger.to_fields(present)})
-    versions = world.store.commit(write)
-    return Admissions(
-        Document(ADMISSION, dict(write.data), versions[ADMISSION]), last.basis, present
-    )
+    return Ledger(basis, world.clock.now(), counted) if len(counted) <= MAX_MODELS else None
 
 
-def _violations(
-    world: World,
-    policy: Policy,
-    model: str,
-    change: tuple[Specs, Specs],
-    specs_of: SpecsOf,
-    present: Ledger | None,
-) -> tuple[Violation, ...]:
-    """Why the model may not grow in this way. `specs_of`: what of another model counts against
-    it.
+def _save(world: World, last: Admissions, counted: Ledger | None) -> None:
+    """Saves what was counted. The document was read before the models, and is replaced at that
+    version, so that a release accepted meanwhile is not left out; then nothing is saved, and what
+    was accepted has written a ledger itself.
     """
-    before, after = (max_usage(policy.prices, specs) for specs in change)
-    if present and not quota_violations(policy, before, after, present.others(model)):
-        return ()
-    others = tuple(_others(world, model))
-    if len(others) > MAX_MODELS:
-        return (
-            Violation(
-                f"model: policy caps sums over the project, and more than {MAX_MODELS} models"
-                " cannot be added up"
-            ),
-        )
-    return quota_violations(policy, before, after, _usage(policy, others, specs_of))
+    before = last.document.data if last.document else {}
+    with suppress(Conflict):
+        if counted:
+            world.store.commit(_write(last, {**before, **ledger.to_fields(counted)}))
+
+
+def _write(last: Admissions, data: Mapping[str, object]) -> Create | Replace:
+    found = last.document
+    return Replace(ADMISSION, data, found.version) if found else Create(ADMISSION, data)
 
 
 def _usage(policy: Policy, others: Iterable[tuple[Rollout, Desired]], specs_of: SpecsOf) -> Usage:

@@ -179,7 +179,7 @@ def _reserve(
         before = stable.spec if stable else None
         caps = policy_violations(policy, state.desired.model, release.version, release.spec, before)
         why = (*map(str, problems), *explain(caps))
-    why = why or explain(admission.violations_beside_others(world, policy, state, release))
+    why = why or explain(admission.violations_beside_others(policy, last, state, release))
     if why:
         raise Refuse(*why)
     return admission.reserve(policy, last, state, release)

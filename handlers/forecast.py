@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from handlers.admission import usage_of_others
+from handlers.admission import last_admission, usage_of_others
 from handlers.past_rollouts import recent_log
 from handlers.quarantine import Refuse
 from handlers.reconcile.measure import measure_before
@@ -77,8 +77,9 @@ def _read_inputs(world: World, request: ReleaseRequested) -> Inputs | RolloutPla
     policy = load_project_policy(world.store, documents, world.project)
     key = IntentKey(now, now, len(EVENT), EVENT, EVENT)
     release, base = resolve_release(world, state, request, before, key)
+    last = last_admission(world, policy)
     release = check_release(
-        world, policy, state, request, release, base, world.registry.find_digest
+        world, policy, last, state, request, release, base, world.registry.find_digest
     )
     state = _accepted(state, release, now)
     try:

@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any, assert_never
 
 from handlers import admission
+from handlers.admission import Admissions
 from handlers.command import record_command, release_to_retry
 from handlers.ignored import record_ignored
 from handlers.quarantine import Refuse, quarantine
@@ -166,7 +167,7 @@ def record_release(
         return
     policy = load_project_policy(world.store, documents, world.project)
     last = admission.last_admission(world, policy)
-    release = check_release(world, policy, stored.state, request, release, base, find_digest)
+    release = check_release(world, policy, last, stored.state, request, release, base, find_digest)
     if request.plan:
         settled = settled_before(stored.state.rollout)
         if changed := changed_documents(request.plan, settled, release, base, policy):
@@ -188,6 +189,7 @@ def refuse_other_content(request: ReleaseRequested, before: Release | None) -> N
 def check_release(
     world: World,
     policy: Policy,
+    last: Admissions | None,
     state: ModelState,
     request: ReleaseRequested,
     release: Release,
@@ -202,7 +204,7 @@ def check_release(
             f"release {release.version}: release {rejecting.version} is being rolled out, and its"
             " rollout.on_newer is reject; publish this one again when that has ended, or abort it"
         )
-    why = _violations(world, policy, state, release)
+    why = _violations(world, policy, last, state, release)
     why = why or _unmeasurable(world, state, release, request, base)
     if why:
         raise Refuse(*(f"{each}{_inherited(request, each, base)}" for each in why))
@@ -369,7 +371,11 @@ def _with_digest(model: str, release: Release, policy: Policy, find_digest: Find
 
 
 def _violations(
-    world: World, policy: Policy, state: ModelState, release: Release
+    world: World,
+    policy: Policy,
+    last: Admissions | None,
+    state: ModelState,
+    release: Release,
 ) -> tuple[str, ...]:
     """Why policy or the serving group does not allow a release."""
     stable = serving_release(state.rollout)
@@ -377,7 +383,7 @@ def _violations(
     why = (
         *policy_violations(policy, state.desired.model, release.version, release.spec, before),
         *map(Violation, expired(policy, release.spec.artifact, world.clock.now())),
-        *admission.violations_beside_others(world, policy, state, release),
+        *admission.violations_beside_others(policy, last, state, release),
     )
     if why:
         return explain(why)

@@ -92,7 +92,9 @@ class _Copies:
 
     def __init__(self, document: bytes) -> None:
         whole = _Document.FromString(document)
-        stable = FirestoreStore(PROJECT, emulator="127.0.0.1:1")._decode_document(whole).data["stable"]
+        stable = (
+            FirestoreStore(PROJECT, emulator="127.0.0.1:1")._decode_document(whole).data["stable"]
+        )
         self._spec, self._digest = json.dumps(stable["spec"]), stable["digest"].encode()
 
     def of(self, document: bytes, number: int) -> bytes:
@@ -101,7 +103,9 @@ class _Copies:
 
     @cache  # noqa: B019, as many as there are models, in a process that ends
     def _digest_of(self, number: int) -> bytes:
-        return digest(decode(Spec, json.loads(self._spec.replace(COPIED, name_of(number))))).encode()
+        return digest(
+            decode(Spec, json.loads(self._spec.replace(COPIED, name_of(number))))
+        ).encode()
 
 
 class Firestore:

@@ -133,8 +133,8 @@ def _disturbed(listed: Listed, paused: frozenset[str]) -> set[str]:
 
 
 def has_drifted(settled: SettledModel, shared: Shared, bodies: Bodies) -> bool:
-    """Whether a pass would change or end something, or report a new problem. `bodies` has what was read,
-    and of the gateway's parts only those that count for this model.
+    """Whether a pass would change or end something, or report a new problem. `bodies` has what was
+    read, and of the gateway's parts only those that count for this model.
     """
     state = settled.state
     if state.rollout.capacity_lease:

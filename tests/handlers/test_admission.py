@@ -14,7 +14,7 @@ from handlers.admission import ADMISSION
 from infra.settings import POLICY, load_project_policy
 from infra.store import ledger, repository
 from infra.store.documents import from_document, to_document
-from infra.store.port import Document, Put
+from infra.store.port import Delete, Document, Put
 from rollout.policy.prices import Prices
 from rollout.policy.usage import Usage, live_releases, max_usage
 from rollout.state import ModelState
@@ -100,6 +100,7 @@ def test_before_a_refusal_the_models_themselves_are_read() -> None:
     given_ended(story, "a", is_retired=True)
     story.when_released("1", "b", scaling={"max": 40})
     assert story.quarantine() == []
+    assert entries(story) == {"b": 43}
     store.listed = 0
     story.when_released("1", "c", scaling={"max": 40})
     assert "got 86, of which other models may use 43" in story.quarantine()[0]["why"]
@@ -108,7 +109,9 @@ def test_before_a_refusal_the_models_themselves_are_read() -> None:
     assert entries(story) == {"b": 43, "d": 6}
 
 
-@pytest.mark.parametrize("change", ["caps off and on", "an older Slipway", "garbled", "old"])
+@pytest.mark.parametrize(
+    "change", ["caps off and on", "an older Slipway", "garbled", "old", "lost"]
+)
 def test_a_ledger_that_may_lack_something_is_counted_anew(change: str) -> None:
     story, _ = given_intake(max_project_instances=CAP)
     story.when_released("1", "a", scaling={"max": 30})
@@ -125,11 +128,36 @@ def test_a_ledger_that_may_lack_something_is_counted_anew(change: str) -> None:
         story.store.commit(Put(ADMISSION, kept))
     if change == "garbled":
         story.store.commit(Put(ADMISSION, stale | {"usage": "?"}))
+    if change == "lost":
+        story.store.commit(Delete(ADMISSION))
     if change == "old":
         story.store.commit(Put(ADMISSION, stale))
         story.clock.sleep(ledger.VALID.total_seconds() + 1)
     story.when_released("1", "c", scaling={"max": 3})
     assert "got 62, of which other models may use 56" in story.quarantine()[0]["why"]
+
+
+def test_a_model_whose_document_is_deleted_by_hand_gives_its_capacity_back() -> None:
+    story, _ = given_intake(max_project_instances=CAP)
+    story.when_released("1", "a", scaling={"max": 40})
+    story.store.commit(Delete(repository.model_path("a")))
+    story.when_released("1", "b", scaling={"max": 40})
+    assert story.quarantine() == []
+    assert entries(story) == {"b": 43}
+
+
+@pytest.mark.parametrize("has_ledger", [False, True])
+@pytest.mark.parametrize("policy", [{"max_instances": 30}, {}], ids=["own cap", "project's cap"])
+def test_a_release_that_is_refused_writes_nothing_that_others_contend_for(
+    has_ledger: bool, policy: dict[str, Any]
+) -> None:
+    story, _ = given_intake(max_project_instances=CAP, **policy)
+    if has_ledger:
+        story.when_released("1", "a", scaling={"max": 3})
+    before = story.store.get(ADMISSION)
+    story.when_released("1", "b", scaling={"max": 90})
+    assert len(story.quarantine()) == 1
+    assert story.store.get(ADMISSION) == before
 
 
 def test_a_pass_records_what_was_accepted_without_the_ledger() -> None:
