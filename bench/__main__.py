@@ -32,7 +32,7 @@ from bench import (
 )
 from bench.gates import measure as gates
 from bench.results import Row
-from bench.scale import gateways
+from bench.scale import caps, gateways, scan
 from bench.scale import measure as scale
 from bench.setting import Setting, setting
 
@@ -51,7 +51,10 @@ ALONE: dict[str, Callable[[], tuple[Row, ...]]] = {
     "rollouts": rollouts.measure,
     "gcloud": by_gcloud.measure,
     "command-line": command_line.measure,
-    "scale": lambda: (*scale.measure(), *gateways.measure()),
+    "scale": lambda: (
+        *(*scale.measure(), *scan.measure()),
+        *(*caps.measure(), *gateways.measure()),
+    ),
     "emulator": emulator.measure,
 }
 """Parts that do not use a `Setting`."""

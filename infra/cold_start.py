@@ -28,7 +28,9 @@ def fast_imports() -> Iterator[None]:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """For imports; may be nested, and in several threads."""
+    """For imports, and for what makes many objects without cycles. It may be nested, and in several
+    threads.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -37,7 +37,7 @@ from infra.compute.client import Compute
 from infra.registry.emulated import EmulatedRegistry
 from infra.schedule.timer import Timer
 from infra.store import outbox
-from infra.store.port import Put, Write
+from infra.store.port import Conflict, Put, Write
 from infra.store.sqlite import SqliteStore
 from infra.wiring import World
 from local.policy import POLICY
@@ -133,6 +133,39 @@ class Bus(EmbeddedBus):
             function.offer(lambda: self._deliver(delivery))
 
 
+class HotDocuments:
+    """Documents that take one write in so many seconds: a commit waits until its document takes the
+    next one. When each was written, and how many commits of a document met another one.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.apart_seconds: dict[str, float] = {}
+        self.written: dict[str, list[datetime]] = {}
+        self.conflicts: Counter[str] = Counter()
+
+    def commit(self, writes: tuple[Write, ...], do: Callable[[], Any]) -> Any:
+        paths = [each.path for each in writes if each.path in self.apart_seconds]
+        for path in paths:
+            while (wait := self._until_free(path)) > 0:
+                self._clock.sleep(wait)
+        try:
+            found = do()
+        except Conflict as error:
+            self.conflicts.update(path for path in paths if path == error.path)
+            raise
+        for path in paths:
+            self.written.setdefault(path, []).append(self._clock.now())
+        return found
+
+    def _until_free(self, path: str) -> float:
+        last = self.written.get(path)
+        if not last:
+            return 0
+        passed = (self._clock.now() - last[-1]).total_seconds()
+        return self.apart_seconds[path] - passed
+
+
 class SlowStore:
     """The real store; each call takes its time and is counted."""
 
@@ -142,9 +175,10 @@ class SlowStore:
         clock: Clock,
         meter: Meter,
         on_commit: Callable[[datetime, tuple[Write, ...]], None],
+        hot: HotDocuments,
     ) -> None:
         self._store, self._clock, self._meter = store, clock, meter
-        self._on_commit = on_commit
+        self._on_commit, self._hot = on_commit, hot
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
@@ -152,13 +186,22 @@ class SlowStore:
         def call(*arguments: Any, **named: Any) -> Any:
             self._clock.sleep(STORE_SECONDS)
             self._meter.stored[name] += 1
-            with self._meter.apart():
-                found = method(*arguments, **named)
-                if name == "commit":
-                    self._on_commit(self._clock.now(), arguments)
-                return found
+            return self._call(method, *arguments, **named)
 
         return call
+
+    def commit(self, *writes: Write) -> dict[str, str]:
+        self._clock.sleep(STORE_SECONDS)
+        self._meter.stored["commit"] += 1
+        found: dict[str, str] = self._hot.commit(
+            writes, lambda: self._call(self._store.commit, *writes)
+        )
+        self._on_commit(self._clock.now(), writes)
+        return found
+
+    def _call(self, method: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        with self._meter.apart():
+            return method(*arguments, **named)
 
 
 class Deployment:
@@ -174,6 +217,7 @@ class Deployment:
         self.emulator.set_behaviours(
             [behaviour or {"boot_seconds": 30, "ready_after_seconds": 10, "drain_seconds": 0}]
         )
+        self.hot = HotDocuments(self.clock)
         self.store = SqliteStore(":memory:")
         self.store.commit(Put("settings/policy", POLICY))
         self.bus = Bus(self.clock, self.meter)
@@ -218,6 +262,7 @@ class Deployment:
             self.clock,
             self.meter,
             lambda now, writes: self.on_commit(now, writes),
+            self.hot,
         )
         compute = Compute(PROJECT, self.clock, ENDPOINT, workers=8)
         compute._calls = DirectCalls(

@@ -70,10 +70,11 @@ class PassingClock:
 
 @dataclass
 class Sent:
-    """What was read from the project."""
+    """What was read from the project, and how many documents were written."""
 
     calls: Counter[str] = field(default_factory=Counter)
     documents: int = 0
+    written: int = 0
     apart_seconds: float = 0.0
 
     @contextmanager
@@ -83,6 +84,14 @@ class Sent:
             yield
         finally:
             self.apart_seconds += time.process_time() - began
+
+    def per(self, count: int) -> dict[str, float]:
+        """What each of so many has read and written."""
+        calls = {kind: round(calls / count, 2) for kind, calls in self.calls.items()}
+        return calls | {
+            "documents read": round(self.documents / count, 2),
+            "documents written": round(self.written / count, 2),
+        }
 
 
 class _Copies:
@@ -172,6 +181,7 @@ class Firestore:
         self._sent.calls["commit"] += 1
         answer = firestore.CommitResponse.pb()()
         for write in request._pb.writes:
+            self._sent.written += 1
             answer.write_results.add().update_time.seconds = 1
             path = (write.update.name or write.delete).partition("/documents/")[2]
             if write.delete:

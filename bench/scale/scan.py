@@ -30,6 +30,7 @@ from bench.scale.project import (
     document_name,
     encode_document,
 )
+from infra.cold_start import fast_imports
 
 SIZES = (1000, 3000, 10_000)
 
@@ -93,10 +94,11 @@ def scan_project(copied: Copied, count: int) -> dict[str, Any]:
     with sent.apart():
         compute_engine = ComputeEngine(count, copied.bodies, sent, clock)
 
-    from handlers.reconcile import drift_scan
-    from infra.compute.client import Compute
-    from infra.store.firestore import FirestoreStore
-    from infra.wiring import World
+    with fast_imports():
+        from handlers.reconcile import drift_scan
+        from infra.compute.client import Compute
+        from infra.store.firestore import FirestoreStore
+        from infra.wiring import World
 
     store = FirestoreStore("demo", emulator="127.0.0.1:1")
     store._client = Firestore(count, copied, sent)

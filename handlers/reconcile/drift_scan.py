@@ -24,6 +24,7 @@ from typing import Any
 
 from handlers.reconcile.compare import Shared, compare, read_shared
 from handlers.reconcile.overdue import restore_overdue
+from infra.cold_start import without_collection
 from infra.compute.errors import RateLimited
 from infra.fleet.name_range import name_filter
 from infra.settings import read_stop
@@ -106,7 +107,8 @@ def _compare_pages(
     until = world.clock.now() + COMPARE_TIME
     shared, left = read_shared(world), MAX_WAKEUPS
     while True:
-        progress, newer, shared = _compare_page(world, progress, shared)
+        with without_collection():  # it would look at the whole page again and again
+            progress, newer, shared = _compare_page(world, progress, shared)
         for model in newer[:left]:
             outbox.wake(world, model)
         left = max(0, left - len(newer))

@@ -370,11 +370,10 @@ def _encode_datetime(at: datetime) -> Any:
 
 def _decode_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """In the order of their names: protobuf maps have none, and are slow to list with values."""
-    return {name: _decode(fields[name]) for name in sorted(fields)}
-
-
-def _decode(value: Any) -> Any:
-    return _DECODERS[value.WhichOneof("value_type")](value)
+    return {
+        name: _DECODERS[(value := fields[name]).WhichOneof("value_type")](value)
+        for name in sorted(fields)
+    }
 
 
 def _decode_datetime(value: Any) -> datetime:
@@ -383,7 +382,7 @@ def _decode_datetime(value: Any) -> datetime:
 
 
 def _decode_items(value: Any) -> list[Any]:
-    return [_decode(item) for item in value.array_value.values]
+    return [_DECODERS[item.WhichOneof("value_type")](item) for item in value.array_value.values]
 
 
 _DECODERS: Mapping[str | None, Callable[[Any], Any]] = {
