@@ -94,6 +94,10 @@ def capacity(measured: Mapping[str, Any]) -> str:
     value = {name: each["value"] for name, each in KNOWN["limits"].items()}
     first, swapped = first_release(measured), swap(measured)
     results = measured["results"]
+    capped = detail(measured, "scale_admissions_at_once_lost")["sizes"]
+    size = list(capped)[-1]
+    at_once = int(size.partition(",")[0])
+    until_admitted = capped[size]["minutes_until_all_are_admitted"]
     at_quota = list(detail(measured, "scale_quota_min")["sizes"])[-1]
     count = list(detail(measured, "scale_first_releases_min")["sizes"])[-1]
     hourly = [
@@ -114,6 +118,13 @@ def capacity(measured: Mapping[str, Any]) -> str:
             "admissions under project caps",
             value["document"] * 3600,
             "all write `settings/admission`, one write a second",
+            "**on**",
+        ),
+        (
+            f"{at_once} at once under project caps, measured",
+            60 * at_once / until_admitted,
+            f"{until_admitted:g} min until all are admitted,"
+            f" {capped[size]['conflicts'] / at_once:.0f} conflicts each",
             "**on**",
         ),
         *(
