@@ -109,6 +109,8 @@ class _Draft:
 
     def inserted(self, keys: Iterable[Key]) -> tuple[Key, ...]:
         """Those of `keys` that this plan inserts: only they are worth waiting for."""
+        if not self.actions:
+            return ()
         inserts = {action.key for action in self.actions if action.verb == "insert"}
         return tuple(key for key in dict.fromkeys(keys) if key in inserts)
 

@@ -624,27 +624,51 @@ def load(document: Mapping[str, Any], of_digest: str = "") -> Spec:
     `of_digest` is the digest with which the spec was accepted. A document that still has it is not
     validated again.
     """
+    if of_digest and (found := _unchanged(document, of_digest)):
+        return found
     try:
-        return _loaded(json.dumps(document, sort_keys=True), of_digest)
+        return _read_text(json.dumps(document, sort_keys=True))
     except (TypeError, ValueError, RecursionError):  # not JSON: `freeze` reports where
         return _read(document)
 
 
-@lru_cache(maxsize=64)  # every pass reads the same few releases
-def _loaded(text: str, of_digest: str) -> Spec:
-    document = json.loads(text)
-    return (of_digest and _unchanged(document, of_digest)) or _read(document)
+class _Accepted:
+    """A document that has the digest with which it was accepted. Its `key` is that and what the
+    digest does not cover.
+    """
+
+    __slots__ = ("document", "key")
+
+    def __init__(self, key: tuple[str, ...], document: object) -> None:
+        self.key, self.document = key, document
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Accepted) and self.key == other.key
 
 
-def _unchanged(document: object, of_digest: str) -> Spec | None:
+def _unchanged(document: Any, of_digest: str) -> Spec | None:
     """The spec as it was accepted; None for a document that is not just that."""
     try:
-        is_same = _digest_of(document) == of_digest
-        spec = decode(Spec, document)
-    except (Unlike, AttributeError, KeyError, TypeError):
+        if _digest_of(document) != of_digest:
+            return None
+        beside = (document["artifact"].get("signature") or "", *document.get("defaulted", ()))
+        is_text = all(isinstance(each, str) for each in beside)
+        return _decoded(_Accepted((of_digest, *beside), document)) if is_text else None
+    except (Unlike, AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
-    beside = (spec.artifact.signature or "", *spec.defaulted)  # the digest does not cover these
-    return spec if is_same and all(isinstance(each, str) for each in beside) else None
+
+
+@lru_cache(maxsize=64)  # every pass reads the same few releases
+def _decoded(accepted: _Accepted) -> Spec:
+    return decode(Spec, accepted.document)
+
+
+@lru_cache(maxsize=64)
+def _read_text(text: str) -> Spec:
+    return _read(json.loads(text))
 
 
 def _read(document: object) -> Spec:
@@ -695,5 +719,8 @@ def _digest_of(document: Any) -> str:
 
 
 def _without_default(step: Mapping[str, Any]) -> Mapping[str, Any]:
-    is_later = "min_requests" in step and step["min_requests"] is None
-    return {name: step[name] for name in step if name != "min_requests"} if is_later else step
+    if "min_requests" not in step or step["min_requests"] is not None:
+        return step
+    found = {**step}
+    del found["min_requests"]
+    return found

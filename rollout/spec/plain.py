@@ -91,7 +91,7 @@ class BaseModel:
     def __init__(self, **values: Any) -> None:
         fields = type(self).model_fields
         if values.keys() == fields.keys():  # as from a document
-            self.__dict__.update((name, values[name]) for name in fields)
+            self.__dict__.update({name: values[name] for name in fields})
             object.__setattr__(self, "model_fields_set", set(values))
             return
         if wrong := values.keys() - fields.keys():
