@@ -143,7 +143,8 @@ def has_drifted(settled: SettledModel, shared: Shared, bodies: Bodies) -> bool:
     target = replace(target, kept_templates=target.kept_templates | _kept(settled, target))
     if not state.conditions and _has_other_route(target, shared):
         return True
-    planned = plan(target, Snapshot(bodies), shared.routes)
+    with_routes = bool(state.conditions)  # else they were compared just now
+    planned = plan(target, Snapshot(bodies), shared.routes, with_routes=with_routes)
     reported = {condition.why for condition in state.conditions}
     is_news = any(problem.message not in reported for problem in planned.problems)
     is_for_all = any(gateway.is_part(key) for key in bodies if key.collection != "urlMaps")

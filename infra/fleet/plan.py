@@ -116,17 +116,21 @@ class _Draft:
 
 
 def plan(
-    target: Target, snapshot: Snapshot, indexes: Mapping[Key, url_map.Routes] | None = None
+    target: Target,
+    snapshot: Snapshot,
+    indexes: Mapping[Key, url_map.Routes] | None = None,
+    *,
+    with_routes: bool = True,
 ) -> Plan:
     """The actions that bring the snapshot to the target. Raises `KeyError` if the
     snapshot lacks something that decides it. `indexes` are those of the snapshot's URL maps, made
-    once for many models.
+    once for many models. `with_routes`: False if the model's routes are as they should be.
     """
     fleet, draft = desired_fleet(target), _Draft(referred_to(snapshot))
     _refuse_moves(draft, target, snapshot)
     for desired in fleet.resources:
         _insert_or_update(draft, desired, target.model, snapshot)
-    for key in sorted({*fleet.routes, *observe.url_maps(snapshot)}):
+    for key in sorted({*fleet.routes, *observe.url_maps(snapshot)} if with_routes else ()):
         route = fleet.routes.get(key)
         _plan_route(draft, key, route, target.model, snapshot, (indexes or {}).get(key))
     if target.is_draining:

@@ -12,6 +12,8 @@ in the list. The list's other certificates and the map's default service are lef
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from infra.fleet import naming
 from infra.fleet.model import Action, Body, DesiredResource, Key
 from infra.fleet.naming import SHARED, Gateway
@@ -22,6 +24,7 @@ from rollout.model import Problem
 MAX_CERTIFICATES = 15
 
 
+@lru_cache(maxsize=256)
 def desired(certificate: str | None, gateway: Gateway = SHARED) -> tuple[DesiredResource, ...]:
     """The gateway's parts. Those for HTTPS exist only if a certificate is named."""
     plain = (
