@@ -72,7 +72,7 @@ def violations_beside_others(
     if counted is None:
         return (_TOO_MANY,)
     model = state.desired.model
-    return quota_violations(policy, *_change(policy, state, release), counted.others(model))
+    return quota_violations(policy, *_growth(policy, state, release), counted.others(model))
 
 
 def reserve(
@@ -84,7 +84,7 @@ def reserve(
     model = state.desired.model
     data = {"model": model, "generation": release.generation, "event_id": release.event_id}
     if present := _fitting(policy, last, state, release) or last.count():
-        _, after = _change(policy, state, release)
+        _, after = _growth(policy, state, release)
         data |= ledger.to_fields(present.with_entry(model, after))
     return (_write(last, data),)
 
@@ -97,11 +97,11 @@ def _fitting(
     if present is None:
         return None
     others = present.others(state.desired.model)
-    violations = quota_violations(policy, *_change(policy, state, release), others)
+    violations = quota_violations(policy, *_growth(policy, state, release), others)
     return None if violations else present
 
 
-def _change(policy: Policy, state: ModelState, release: Release) -> tuple[Usage, Usage]:
+def _growth(policy: Policy, state: ModelState, release: Release) -> tuple[Usage, Usage]:
     """What the model may use before and after the release is accepted."""
     specs = _specs(state.rollout, state.desired)
     return max_usage(policy.prices, specs), max_usage(policy.prices, (*specs, release.spec))

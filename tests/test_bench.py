@@ -81,6 +81,13 @@ def test_each_result_says_its_value_unit_target_and_how_it_was_measured(
         assert result["how"].startswith("not measured: ")
 
 
+def test_each_row_of_many_models_says_whether_project_caps_are_on(
+    committed: dict[str, Any],
+) -> None:
+    found = {name: row["how"] for name, row in committed["results"].items() if "scale_" in name}
+    assert {name for name, how in found.items() if "project caps" not in how} == set()
+
+
 def test_releases_were_rolled_out_by_each_rule(committed: dict[str, Any]) -> None:
     found = committed["results"]["gates_bad_promoted"]["detail"]["rules"]
     assert list(found) == list(SETTINGS)

@@ -44,19 +44,20 @@ def measure() -> tuple[Row, ...]:
             "scale_gateway_models",
             shapes["paths of one host"]["models"],
             "that get a route on one host of one gateway, before a further one is refused in the"
-            " preflight; other shapes in the details",
+            " preflight; other shapes in the details; no project caps",
             shapes=shapes,
         ),
         row(
             "scale_gateway_refused_late",
             late,
             "routes that the preflight lets in, and that Compute Engine refuses: maps of all"
-            " shapes, filled until the preflight refuses",
+            " shapes, filled until the preflight refuses; no project caps",
         ),
         row(
             "scale_gateway_write_cpu_ms",
             largest["one_cpu_ms"],
-            f"CPU time to merge one route into the URL map of {max(SIZES)} models, limits included",
+            f"CPU time to merge one route into the URL map of {max(SIZES)} models, limits included;"
+            " no project caps",
             sizes=writes,
         ),
     )
