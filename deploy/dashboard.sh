@@ -71,8 +71,7 @@ variables="GOOGLE_CLOUD_PROJECT=$PROJECT,SLIPWAY_DATABASE=$DATABASE"
 agent="service-$number@gcp-sa-iap.iam.gserviceaccount.com"
 
 code="$(code_digest console handlers infra rollout requirements.txt)"
-stage "$NAME" "$code" gcloud beta run deploy "$NAME" --source="$source" \
-  --base-image=python313 --automatic-updates "$SELF_CHECK" \
+stage "$NAME" "$code" gcloud beta run deploy "$NAME" --source="$source" "$SELF_CHECK" \
   --region="$REGION" "${in_project[@]}" \
   --service-account="$(identity "$NAME")" \
   --build-service-account="projects/$PROJECT/serviceAccounts/$(identity slipway-deployer)" \

@@ -370,17 +370,6 @@ def test_only_pub_sub_can_create_tokens_that_call_the_functions() -> None:
     assert not starting_with("iam service-accounts keys", everything)
 
 
-def test_google_patches_what_every_service_is_built_on() -> None:
-    deploys = [
-        *starting_with("run deploy", dry_run("functions.sh")),
-        *starting_with("run deploy", dry_run("webhooks.sh", "--secret=hooks")),
-        *starting_with("beta run deploy", dry_run("dashboard.sh", f"--viewer={VIEWER}")),
-    ]
-    assert len(deploys) == 8
-    for command in deploys:
-        assert {"--base-image=python313", "--automatic-updates"} <= set(command)
-
-
 def test_each_function_runs_as_its_own_service_account() -> None:
     deploys = starting_with("run deploy", dry_run("functions.sh"))
     assert {flag(command, "function"): flag(command, "service-account") for command in deploys} == {

@@ -57,7 +57,7 @@ def _reader(kind: type[Section], name: str) -> Read:
 
     def read(value: Any) -> Any:
         if isinstance(value, list):
-            return tuple(read(item) for item in value)
+            return tuple(read(item) if isinstance(item, (dict, list)) else item for item in value)
         if not isinstance(value, dict):
             return value
         if not sections:
