@@ -94,10 +94,10 @@ def capacity(measured: Mapping[str, Any]) -> str:
     value = {name: each["value"] for name, each in KNOWN["limits"].items()}
     first, swapped = first_release(measured), swap(measured)
     results = measured["results"]
-    capped = detail(measured, "scale_admissions_at_once_lost")["sizes"]
-    size = list(capped)[-1]
+    under_caps = detail(measured, "scale_admissions_at_once_lost")["sizes"]
+    size = list(under_caps)[-1]
     at_once = int(size.partition(",")[0])
-    until_admitted = capped[size]["minutes_until_all_are_admitted"]
+    until_admitted = under_caps[size]["minutes_until_all_are_admitted"]
     at_quota = list(detail(measured, "scale_quota_min")["sizes"])[-1]
     count = list(detail(measured, "scale_first_releases_min")["sizes"])[-1]
     hourly = [
@@ -124,7 +124,7 @@ def capacity(measured: Mapping[str, Any]) -> str:
             f"{at_once} at once under project caps, measured",
             60 * at_once / until_admitted,
             f"{until_admitted:g} min until all are admitted,"
-            f" {capped[size]['conflicts'] / at_once:.0f} conflicts each",
+            f" {under_caps[size]['conflicts'] / at_once:.0f} conflicts each",
             "**on**",
         ),
         *(

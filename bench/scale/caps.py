@@ -48,7 +48,7 @@ from infra.store.port import Put
 from local.policy import POLICY
 
 SIZES = (100, 300, 900, 3000)
-SHOWN = 900
+REPORTED = 900
 RUNS = 30
 AT_ONCE = (50, 100, 200)
 CAPS = {"max_project_instances": 1_000_000, "max_project_cost_per_hour": 1_000_000}
@@ -70,10 +70,10 @@ def beside_others() -> Row:
         runs = {count: _in_own_process(file, count) for count in SIZES}
     how = (
         f"CPU time of a release's admission, from its event to its end, and of the guard of its"
-        f" pass, beside {SHOWN} models; median of {RUNS}; Firestore's messages in process; project"
-        f" caps are on (instances and cost)"
+        f" pass, beside {REPORTED} models; median of {RUNS}; Firestore's messages in process;"
+        f" project caps are on (instances and cost)"
     )
-    return row("scale_admission_cpu_ms", runs[SHOWN]["cpu_ms"], how, sizes=runs)
+    return row("scale_admission_cpu_ms", runs[REPORTED]["cpu_ms"], how, sizes=runs)
 
 
 def with_caps(copied: Copied) -> Copied:
@@ -88,7 +88,7 @@ def _in_own_process(file: Path, count: int) -> dict[str, Any]:
     return found
 
 
-def admit_beside(copied: Copied, count: int) -> dict[str, Any]:
+def accept_beside(copied: Copied, count: int) -> dict[str, Any]:
     """Releases of models that serve, one after the other, within this process."""
     from handlers import release
     from infra.registry.emulated import EmulatedRegistry
@@ -125,17 +125,17 @@ def admit_beside(copied: Copied, count: int) -> dict[str, Any]:
         begun = replace(state, rollout=replace(state.rollout, candidate=candidate))
         return lambda: _require_none(admission.candidate_violations(world, policy, begun))
 
-    def admit(number: int) -> float:
+    def accept(number: int) -> float:
         event = _Event(name_of(number), clock)
         return timed(lambda: release.handle(world, event))
 
-    counting = admit(0)  # with all imports
+    counting = accept(0)  # with all imports
     counted = sent.documents
-    admit(1)
+    accept(1)
     timed(guard(name_of(1)))
     sent.calls.clear()
     sent.documents = sent.written = 0
-    handled = [admit(number) for number in range(2, RUNS + 2)]
+    handled = [accept(number) for number in range(2, RUNS + 2)]
     of_events = sent.per(RUNS)
     guards = [guard(name_of(number)) for number in range(2, RUNS + 2)]
     sent.calls.clear()
@@ -228,4 +228,4 @@ def _at_once(count: int, apart_seconds: float) -> dict[str, Any]:
 
 if __name__ == "__main__":
     given = pickle.loads(Path(sys.argv[1]).read_bytes())
-    print(json.dumps(admit_beside(given, int(sys.argv[2]))))
+    print(json.dumps(accept_beside(given, int(sys.argv[2]))))

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from threading import Lock
 
 from infra.fleet import naming
 from infra.fleet.model import Action, Body
@@ -93,17 +92,15 @@ class _View:
 _views: dict[int, _View] = {}
 """Of the maps that passes of this process have read last, by identity, the oldest first."""
 MAX_VIEWS = 4
-_lock = Lock()
 
 
 def _view_of(observed: Body) -> _View:
-    with _lock:
-        view = _views.get(id(observed))
-        if view is None:
-            view = _views[id(observed)] = _View(observed)
-            if len(_views) > MAX_VIEWS:
-                del _views[next(iter(_views))]
-        return view
+    view = _views.get(id(observed))
+    if view is None:
+        view = _views[id(observed)] = _View(observed)
+        for oldest in tuple(_views)[:-MAX_VIEWS]:
+            _views.pop(oldest, None)
+    return view
 
 
 def index(observed: Body) -> Routes:
