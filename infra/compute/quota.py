@@ -4,7 +4,8 @@ Used by `infra/compute/client.py`. Compute Engine counts the reads of a project 
 Once it has refused one, no call of this process reads before the next minute, and passes that could
 not read come back one after the other, half as fast as passes could read in the minute of the
 refusal, but one each minute at least; the other half is for those that go on. So each process finds
-its share of the quota by itself, and the more passes wait, the longer they wait.
+its share of the quota by itself, and the more passes wait, the longer they wait, up to
+`LONGEST_WAIT`: what a process could read in one minute says little of the next ones.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from infra.compute.errors import RateLimited
 MINUTE = timedelta(minutes=1)
 SCARCE = timedelta(minutes=1)
 """So long after the minute of a refusal the quota is taken for scarce."""
+LONGEST_WAIT = timedelta(minutes=5)
 READS = frozenset(
     {
         "get",
@@ -39,12 +41,13 @@ class ReadQuota:
         self._served = 0
         self._open_at: datetime | None = None
         self._places: dict[str, datetime] = {}
+        self._last_place: datetime | None = None
         self._spacing = MINUTE
 
     def require_open(self) -> None:
         """Raises `RateLimited` if no read is worth a try yet."""
         with self._lock:
-            seconds = self._seconds_to(self._open_at)
+            seconds = self._seconds_closed()
         if seconds > 0:
             raise RateLimited(seconds, "the project's quota of reads is used up for this minute")
 
@@ -60,7 +63,7 @@ class ReadQuota:
     def is_scarce(self) -> bool:
         """Whether Compute Engine has refused a read lately."""
         with self._lock:
-            return self._open_at is not None and self._clock.now() < self._open_at + SCARCE
+            return self._open_at is not None and self._seconds_closed() > -SCARCE.total_seconds()
 
     def count(self) -> None:
         """A pass has read."""
@@ -74,11 +77,16 @@ class ReadQuota:
         """
         with self._lock:
             now = self._clock.now()
-            earliest = max(self._open_at or now, now)
-            self._places = {each: at for each, at in self._places.items() if at >= earliest}
+            earliest = now + timedelta(seconds=max(0.0, self._seconds_closed()))
+            latest = earliest + LONGEST_WAIT
+            self._places = {
+                each: at for each, at in self._places.items() if earliest <= at <= latest
+            }
             if model not in self._places:
-                last = max(self._places.values(), default=earliest - self._spacing)
-                self._places[model] = last + self._spacing
+                last = self._last_place
+                after = last + self._spacing if last and last >= earliest else earliest
+                # The next ones are between those that wait already.
+                self._places[model] = self._last_place = after if after <= latest else earliest
             return (self._places[model] - now).total_seconds()
 
     def _begin_minute(self) -> None:
@@ -86,5 +94,9 @@ class ReadQuota:
         if minute != self._minute:
             self._minute, self._served = minute, 0
 
-    def _seconds_to(self, moment: datetime | None) -> float:
-        return (moment - self._clock.now()).total_seconds() if moment else 0.0
+    def _seconds_closed(self) -> float:
+        """Negative once reads are worth a try. Forgets a refusal that a clock has left behind."""
+        left = self._open_at - self._clock.now() if self._open_at else -SCARCE
+        if left > 2 * MINUTE:
+            self._open_at, left = None, -SCARCE
+        return left.total_seconds()

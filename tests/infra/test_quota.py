@@ -55,3 +55,19 @@ def test_passes_come_back_half_as_fast_as_they_could_read_and_one_a_minute_at_le
     assert quota.next_try("b") == places["b"], "a model has one place"
     clock.sleep(600)
     assert quota.next_try("d") == 0, "nobody waits any more"
+
+
+def test_nobody_waits_for_long_since_one_minute_says_little_of_the_next_ones() -> None:
+    quota, _ = given_refused(served=0)
+    seconds = [quota.next_try(f"model-{number}") for number in range(100)]
+    assert max(seconds) == 40 + 300
+    assert max(map(seconds.count, seconds)) == 17, "they are spread over that time"
+
+
+def test_a_clock_that_goes_back_keeps_nobody_waiting() -> None:
+    quota, clock = given_refused(served=6)
+    quota.next_try("a")
+    clock.sleep(-3600)
+    quota.require_open()
+    assert quota.next_try("a") == 0
+    assert not quota.is_scarce
