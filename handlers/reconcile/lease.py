@@ -92,10 +92,17 @@ def _is_ours(lease: Lease | None, token: str, wait: Wait | None) -> bool:
 
 
 def postpone(
-    world: World, model: str, token: str, retry_after_seconds: float, *, is_spread: bool = False
+    world: World,
+    model: str,
+    token: str,
+    retry_after_seconds: float,
+    revision: int,
+    *,
+    is_spread: bool = False,
 ) -> bool:
-    """Come later, because nothing could be read. False if that could not be recorded. `is_spread`:
-    the time is for this pass alone.
+    """Come later, because nothing could be read; at once if something was written since `revision`,
+    whose wake-up found the model leased. False if that could not be recorded. `is_spread`: the time
+    is for this pass alone.
     """
     now, jitter = world.clock.now(), world.jitter()
     try:
@@ -103,20 +110,29 @@ def postpone(
         if stored is None or is_held_by_other(stored.state.lease, token, now):
             return True
         state = stored.state
+        if state.revision > revision:
+            return _come_at_once(world, model, token)
         at = requeue.after_failure(
             state.rollout, retry_after_seconds, jitter, now, is_spread=is_spread
         )
         if state.requeue_at is not None or state.lease is not None:
             due = at if state.requeue_at is not None else None
             state = replace(state, lease=None, requeue_at=due, wakeups=state.wakeups + 1)
-            world.store.commit(repository.write_state(stored, state))
+            try:
+                world.store.commit(repository.write_state(stored, state))
+            except Conflict:
+                return _come_at_once(world, model, token)
         schedule(world, model, state.wakeups, at)
-    except Conflict:
-        return True  # what was written came with a wake-up
     except (BusError, StoreError, Unavailable) as error:
         fields = {"model": model, "why": str(error)}
         log.info("the next try is left to a redelivery", extra={"fields": fields})
         return False
+    return True
+
+
+def _come_at_once(world: World, model: str, token: str) -> bool:
+    release(world, model, token, None)
+    outbox.wake(world, model)
     return True
 
 

@@ -136,10 +136,15 @@ class ObservationFailed(Unavailable):
     only add to what it refuses already.
     """
 
-    def __init__(self, why: str, retry_after_seconds: float, *, is_spread: bool = False) -> None:
-        """`is_spread`: passes that wait for the quota come one after the other."""
+    def __init__(
+        self, why: str, retry_after_seconds: float, revision: int, *, is_spread: bool = False
+    ) -> None:
+        """`revision`: the last one that the pass knows. `is_spread`: passes that wait for the quota
+        come one after the other.
+        """
         super().__init__(why)
         self.retry_after_seconds = retry_after_seconds
+        self.revision = revision
         self.is_spread = is_spread
 
 
@@ -171,7 +176,12 @@ def reconcile(world: World, model: str, event_id: str = "", number: int | None =
         restore_overdue(world, model)
         if isinstance(error, ObservationFailed):
             is_repeated = lease.postpone(
-                world, model, run.token, error.retry_after_seconds, is_spread=error.is_spread
+                world,
+                model,
+                run.token,
+                error.retry_after_seconds,
+                error.revision,
+                is_spread=error.is_spread,
             )
         else:
             lease.release(world, model, run.token, None)
@@ -388,17 +398,17 @@ def _is_as_healthy(world: World, run: Run, stored: StoredState, least: timedelta
 def _observation_failed(
     world: World, run: Run, stored: StoredState, error: Unavailable | Refused
 ) -> ObservationFailed:
-    save_observation_failure(world, run, stored, str(error))
+    why, revision = str(error), save_observation_failure(world, run, stored, str(error))
     if not isinstance(error, RateLimited):
-        return ObservationFailed(str(error), getattr(error, "after_seconds", 0.0))
+        return ObservationFailed(why, getattr(error, "after_seconds", 0.0), revision)
     if isinstance(stored.state.rollout.phase, RollingBack):
-        return ObservationFailed(str(error), error.after_seconds, is_spread=True)
+        return ObservationFailed(why, error.after_seconds, revision, is_spread=True)
     if stored.state.is_routine:
         # There are no more of them than the reads of a minute allow.
         seconds = error.after_seconds + world.jitter() * NEXT_MINUTE_SECONDS
     else:
         seconds = world.compute.reads.next_try(run.model)
-    return ObservationFailed(str(error), seconds, is_spread=True)
+    return ObservationFailed(why, seconds, revision, is_spread=True)
 
 
 def _beginning(state: ModelState, carried: Carried) -> Beginning:

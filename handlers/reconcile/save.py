@@ -66,12 +66,14 @@ def with_lease(before: ModelState, decision: PassDecision, token: str, now: date
     return replace(after, revision=next_revision(before, after, is_takeover=is_takeover))
 
 
-def save_observation_failure(world: World, run: Run, stored: StoredState, why: str) -> None:
-    """Records `ObservationFailed` once a rollout has not been observed for three minutes."""
+def save_observation_failure(world: World, run: Run, stored: StoredState, why: str) -> int:
+    """Records `ObservationFailed` once a rollout has not been observed for three minutes. Returns
+    the revision that this pass has seen or made.
+    """
     now, before = world.clock.now(), stored.state
     condition = observation_failed(before.rollout, before.conditions, why, now)
     if condition is None:
-        return
+        return before.revision
     state = replace(
         before, conditions=(*before.conditions, condition), revision=before.revision + 1
     )
@@ -81,6 +83,8 @@ def save_observation_failure(world: World, run: Run, stored: StoredState, why: s
     with suppress(Conflict):
         _commit(world, run, stored, state, (failed,), (), now)
         log_lines.transition(run.event_id, before, state, failed, now)
+        return state.revision
+    return before.revision
 
 
 def save_stopped(world: World, run: Run, stored: StoredState, state: ModelState) -> ModelState:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from handlers.reconcile import lease
 from handlers.reconcile.loop import reconcile
 from infra.store import repository
@@ -85,6 +87,29 @@ def test_an_event_that_is_saved_while_the_lease_is_released_is_handled_at_once()
     lease.release(worker, "tiny", "mine", lease.Wait(revision, None, None, None))
     story.bus.pump()
     assert story.state().rollout.candidate
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_an_event_during_a_pass_that_could_not_read_does_not_wait_for_its_next_try(
+    is_late: bool,
+) -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2")
+    lease_model(story, "mine", 100)
+    revision, arriving = story.state().revision, ["abort"]
+
+    def command_arrives(commit: Callable[[], Any]) -> Any:
+        if arriving:
+            story.when_commanded(arriving.pop())
+        return commit()
+
+    if not is_late:
+        command_arrives(lambda: None)  # its wake-up finds the model leased
+    worker = story.new_worker(InterceptedStore(story.store, command_arrives))
+    assert lease.postpone(worker, "tiny", "mine", 300, revision, is_spread=True)
+    story.when_seconds_pass(20)
+    assert story.outcome("2") == "aborted"
 
 
 def test_releasing_a_lease_publishes_no_wake_up_when_nothing_arrived() -> None:
