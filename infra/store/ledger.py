@@ -86,6 +86,7 @@ def read_ledger(document: Json, basis: str, now: datetime) -> Ledger | None:
     """None if there is none that counts by this basis, or it is too old, or not readable."""
     with suppress(KeyError, TypeError, ValueError, AttributeError):
         counted_at, entries = document["counted_at"], json.loads(document["usage"])
-        if document["basis"] == basis and abs(now - counted_at) <= VALID:
+        is_valid = document["basis"] == basis and abs(now - counted_at) <= VALID
+        if is_valid and all(amount >= 0 for each in entries.values() for amount in each):
             return Ledger(basis, counted_at, {name: Usage(*entries[name]) for name in entries})
     return None

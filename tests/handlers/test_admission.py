@@ -217,3 +217,12 @@ def test_an_entry_may_have_a_cost_without_a_price() -> None:
     assert found.others("large") == unknown
     assert found.covers("tiny", unknown)
     assert not found.covers("large", Usage(1))
+
+
+@pytest.mark.parametrize("entry", ['["x",1,1]', "[-5,0,0]", "[NaN,0,0]", '["","",""]', "7"])
+def test_a_ledger_with_an_entry_that_is_no_usage_does_not_count(entry: str) -> None:
+    at = Scenario().clock.now()
+    written = ledger.to_fields(ledger.Ledger("basis", at, {}))
+    assert ledger.read_ledger(written, "basis", at)
+    edited = written | {"usage": f'{{"tiny":{entry}}}'}
+    assert ledger.read_ledger(edited, "basis", at) is None
