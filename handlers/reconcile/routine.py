@@ -39,17 +39,20 @@ def count_due(world: World) -> None:
     """
     found = world.store.count_due(world.clock.now() + SOON)
     found = found if timedelta(minutes=found / passes_per_minute(world)) > LONGEST else 0
-    document = world.store.get(DUE)
-    before = document.data["models"] if document else 0
+    before = _counted(world.store.get(DUE))
     if abs(found - before) > before / 10:
         world.store.commit(Put(DUE, {"models": found}))
 
 
 def least_interval(world: World, documents: Mapping[str, Document]) -> timedelta:
     """How far routine passes over a model are apart at least. Zero while there are few models."""
-    document = documents.get(DUE)
-    models = document.data.get("models", 0) if document else 0
-    return timedelta(minutes=models / passes_per_minute(world))
+    return timedelta(minutes=_counted(documents.get(DUE)) / passes_per_minute(world))
+
+
+def _counted(document: Document | None) -> int:
+    """0 also for what no tick has stored, which would stop the passes of all models."""
+    models = document.data.get("models") if document else None
+    return models if isinstance(models, int) and models > 0 else 0
 
 
 def is_as_healthy(world: World, state: ModelState, least: timedelta) -> bool:

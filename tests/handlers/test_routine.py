@@ -92,3 +92,16 @@ def test_a_tick_wakes_routine_passes_last_and_no_more_than_the_reads_allow(
 
 def model_of(event: Any) -> str:
     return str(json.loads(parse_message(event, PROJECT).data)["model"])
+
+
+@pytest.mark.parametrize("garbled", [{}, {"models": None}, {"models": "many"}, {"models": -5}])
+def test_a_garbled_count_stops_no_pass_and_is_counted_anew(garbled: dict[str, Any]) -> None:
+    story = Scenario()
+    story.store.commit(Put(routine.DUE, garbled))
+    story.when_released("1")
+    assert story.state().rollout.candidate
+    story.world.store.count_due = lambda until: MANY["models"]  # type: ignore[method-assign]
+    routine.count_due(story.world)
+    document = story.store.get(routine.DUE)
+    assert document
+    assert document.data == MANY
