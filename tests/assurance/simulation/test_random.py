@@ -1,6 +1,6 @@
 """Random schedules with many kinds of faults at once, over every workload of the pool.
 
-`SLIPWAY_SEEDS` sets how many (300), `SLIPWAY_SEED` the first seed (0).
+`SLIPWAY_SEEDS` sets how many (200), `SLIPWAY_SEED` the first seed (0).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tests.assurance.simulation import generators
 from tests.assurance.simulation.conftest import RunSchedules
 
 FIRST_SEED = int(os.environ.get("SLIPWAY_SEED", "0"))
-SEED_COUNT = int(os.environ.get("SLIPWAY_SEEDS", "300"))
+SEED_COUNT = int(os.environ.get("SLIPWAY_SEEDS", "200"))
 
 
 @pytest.mark.wide
