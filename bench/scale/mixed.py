@@ -65,9 +65,9 @@ def measure() -> tuple[Row, ...]:
             sizes=runs,
         ),
         row(
-            "scale_baking_late_s",
-            largest["baking_late_seconds"],
-            f"the longest time by which a pass over one of those that bake was late: {how}",
+            "scale_baking_pass_s",
+            largest["baking_gap_seconds"],
+            f"the longest time between two passes over one of those that bake: {how}",
         ),
         row(
             "scale_good_rolled_back",
@@ -153,8 +153,8 @@ def _run(
         )
         / 60,
         "baking_late_seconds": round(max(late[model] for model in bakes).total_seconds(), 1),
-        "baking_gap_seconds": gaps[-1],
-        "baking_gap_median_seconds": gaps[len(gaps) // 2],
+        "baking_gap_seconds": round(gaps[-1], 1),
+        "baking_gap_median_seconds": round(gaps[len(gaps) // 2], 1),
         "baked": len(gaps),
         "rolled_back": deployment.ended("rolled_back"),
         "outcomes": dict(Counter(deployment.outcomes.values())),

@@ -21,6 +21,7 @@ class Fairness:
         self._due: dict[str, datetime] = {}
         self._observed: dict[str, datetime] = {}
         self._latest: dict[str, timedelta] = {}
+        self._began: datetime | None = None
 
     def on_commit(self, now: datetime, writes: Iterable[Write]) -> None:
         for write in writes:
@@ -38,7 +39,8 @@ class Fairness:
         if not isinstance(requeue_at, datetime):
             self._end(model, now)
         elif document["lease"] is None:
-            self._due.setdefault(model, max(requeue_at, self._observed.get(model, requeue_at)))
+            at = max(requeue_at, self._observed.get(model, requeue_at))
+            self._due.setdefault(model, max(at, self._began or at))
 
     def _end(self, model: str, now: datetime) -> None:
         late = self.lateness(model, now)
@@ -56,6 +58,9 @@ class Fairness:
         return {m: max(self._latest.get(m, none), self.lateness(m, now)) for m in models}
 
     def begin(self, now: datetime) -> None:
-        """What was late by now does not count; what is due is due from now on."""
+        """What was late by now does not count; what is due is due from now on at the earliest, also
+        by a pass that was under way.
+        """
+        self._began = now
         self._latest.clear()
         self._due = {model: max(at, now) for model, at in self._due.items()}
