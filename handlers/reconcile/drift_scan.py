@@ -95,7 +95,14 @@ def scan(world: World) -> None:
 
 
 def _progress(data: Mapping[str, Any]) -> Progress:
-    return Progress(**{**data, "drifted": tuple(data["drifted"])})
+    """A scan begins anew after what no scan has saved, which would stop all of them."""
+    after, drifted = data.get("after"), data.get("drifted")
+    if not isinstance(after, str | None) or not isinstance(drifted, list):
+        return Progress()
+    if not all(isinstance(each, str) for each in drifted):
+        return Progress()
+    is_complete, is_on_hold = (data.get(name) is True for name in ("is_complete", "is_on_hold"))
+    return Progress(after, is_complete, is_on_hold, tuple(drifted))
 
 
 def _compare_pages(

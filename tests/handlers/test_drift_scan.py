@@ -154,6 +154,19 @@ def test_a_scan_goes_on_after_a_crash_and_a_refused_list_while_models_come_and_g
     assert story.store.get(drift_scan.CURSOR) is None
 
 
+@pytest.mark.parametrize("garbled", [{}, {"after": 7, "drifted": []}, {"drifted": [None]}])
+def test_a_scan_begins_anew_after_a_garbled_cursor(garbled: dict[str, Any]) -> None:
+    story = Scenario()
+    story.given_serving("1", model="b")
+    given_time_for_a_scan(story)
+    given_drifted(story, "b")
+    bus = Recording()
+    story.store.commit(Put(drift_scan.CURSOR, garbled))
+    drift_scan.scan(story.new_worker(bus=bus))
+    assert woken(bus) == ["b"]
+    assert story.store.get(drift_scan.CURSOR) is None
+
+
 def test_of_two_scans_at_once_one_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     given_pages(monkeypatch, 1, seconds=60)
     story = Scenario()
