@@ -76,7 +76,7 @@ KEYS = (
     Key("scale_quota_calls", "calls", 120),
     Key("scale_dead_events", "events", 0),
     Key("scale_fresh_first_pass_s", "s", 10),
-    Key("scale_baking_pass_s", "s", 120),
+    Key("scale_baking_late_s", "s", 120),
     Key("scale_good_rolled_back", "releases", 0),
     Key("scale_drift_scan_cpu_s", "s", 15),
     Key("scale_drift_scan_mib", "MiB", 256),

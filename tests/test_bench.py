@@ -41,7 +41,7 @@ NAMES = [
     "scale_quota_min",
     "scale_quota_calls",
     "scale_dead_events",
-    *("scale_fresh_first_pass_s", "scale_baking_pass_s", "scale_good_rolled_back"),
+    *("scale_fresh_first_pass_s", "scale_baking_late_s", "scale_good_rolled_back"),
     *("scale_drift_scan_cpu_s", "scale_drift_scan_mib"),
     *("scale_admission_cpu_ms", "scale_admissions_at_once_lost"),
     "scale_gateway_models",

@@ -167,7 +167,7 @@ def models(measured: Mapping[str, Any]) -> str:
         (
             "bakes with a pass every two minutes",
             f"{passes * 2:,.0f}",
-            f"{routine.READS:g} reads each, of three quarters of {value['reads']:,} a minute",
+            f"{routine.READS:g} reads each, of 70 % of {value['reads']:,} a minute",
         ),
         (
             "paused for a day, with a tenth of the reads",

@@ -65,9 +65,9 @@ def measure() -> tuple[Row, ...]:
             sizes=runs,
         ),
         row(
-            "scale_baking_pass_s",
-            largest["baking_gap_seconds"],
-            f"the longest time between two passes over one of those that bake: {how}",
+            "scale_baking_late_s",
+            largest["baking_late_seconds"],
+            f"the longest time by which a pass over one of those that bake was late: {how}",
         ),
         row(
             "scale_good_rolled_back",

@@ -3,8 +3,8 @@ expected to happen.
 
 A project has so many reads a minute, and a release that is rolled out needs them more. So the tick
 counts the models that are due soon. While there are few, nothing of this applies. While there are
-many, routine passes share what three quarters of the reads allow, and are as far apart as follows
-from it; and four of five over a healthy release that bakes read nothing but its health.
+many, routine passes share what 70 % of the reads allow, and are as far apart as follows from it;
+and four of five over a healthy release that bakes read nothing but its health.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rollout.state import ModelState, is_verified
 
 DUE = "ticks/due"
 SOON = timedelta(minutes=10)
-SHARE = 3 / 4
+SHARE = 0.7
 READS = 1.75
 """Of a routine pass, on average."""
 WHOLE_EVERY = 5
