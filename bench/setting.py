@@ -128,11 +128,17 @@ class Setting:
                 lambda: PubsubBus(PROJECT, emulator=self.environment["PUBSUB_EMULATOR_HOST"]),
                 compute,
                 registry=EmulatedRegistry,
+                project=PROJECT,
             )
         store = SqliteStore(self.environment["SLIPWAY_STORE"].removeprefix("sqlite:"))
         store.commit(Put(SETTINGS, POLICY))
         return World(
-            clock, lambda: store, lambda: EmbeddedBus(clock), compute, registry=EmulatedRegistry
+            clock,
+            lambda: store,
+            lambda: EmbeddedBus(clock),
+            compute,
+            registry=EmulatedRegistry,
+            project=PROJECT,
         )
 
     def accept(self, world: World, body: object) -> None:
