@@ -27,7 +27,7 @@ from typing import Any
 
 from bench.results import Row, row
 from bench.scale.deployment import Deployment
-from bench.scale.measure import HOSTS, SLOW_BOOT
+from bench.scale.measure import SLOW_BOOT, publish_first_releases
 from bench.scale.project import (
     PROJECT,
     Copied,
@@ -206,10 +206,7 @@ def _at_once(count: int, apart_seconds: float) -> dict[str, Any]:
     deployment.hot.apart_seconds[admission.ADMISSION] = apart_seconds
     began = deployment.clock.now()
     with in_virtual_time(deployment.clock):
-        for number in range(count):
-            message = release_message("1", f"m{number:04d}")
-            traffic = message["traffic"] | {"host": f"{number % HOSTS}.example.com"}
-            deployment.publish(message | {"scaling": {"min": 1, "max": 2}, "traffic": traffic})
+        publish_first_releases(deployment, count)
         taken = deployment.run(120, lambda: len(deployment.outcomes) == count)
     refused = deployment.store.list("quarantine", count)
     admitted = deployment.hot.written[admission.ADMISSION]

@@ -115,13 +115,18 @@ def at_the_quota() -> tuple[Row, ...]:
     )
 
 
+def publish_first_releases(deployment: Deployment, count: int) -> None:
+    """Each of a model of its own, all at once, all exposed."""
+    for number in range(count):
+        message = release_message("1", f"m{number:04d}")
+        traffic = message["traffic"] | {"host": f"{number % HOSTS}.example.com"}
+        deployment.publish(message | {"scaling": {"min": 1, "max": 2}, "traffic": traffic})
+
+
 def _first_releases(count: int, reads_per_minute: int | None) -> dict[str, Any]:
     deployment = Deployment(reads_per_minute, SLOW_BOOT)
     with in_virtual_time(deployment.clock):
-        for number in range(count):
-            message = release_message("1", f"m{number:04d}")
-            traffic = message["traffic"] | {"host": f"{number % HOSTS}.example.com"}
-            deployment.publish(message | {"scaling": {"min": 1, "max": 2}, "traffic": traffic})
+        publish_first_releases(deployment, count)
         taken = deployment.run(120, lambda: len(deployment.outcomes) == count)
     _require(deployment, succeeded=count)
     return {
